@@ -1,0 +1,1 @@
+"""Search spaces ready to use, one file each."""
