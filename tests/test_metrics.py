@@ -1,0 +1,140 @@
+"""Metrics against scikit-learn, standard errors against the bootstrap."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nas.errors import DataError
+from nas.metrics import METRICS, display, metrics, row_losses, score, score_of, standard_error
+
+
+def probabilities(rng: np.random.Generator, n: int, k: int, sharpness: float = 1.0) -> np.ndarray:
+    logits = rng.normal(size=(n, k)) * sharpness
+    p = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return p / p.sum(axis=1, keepdims=True)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 6), st.booleans())
+def test_classification_metrics_equal_scikit_learn(seed, k, ties):
+    from sklearn import metrics as truth
+
+    rng = np.random.default_rng(seed)
+    y = np.r_[np.arange(k), rng.integers(k, size=60)]
+    p = probabilities(rng, len(y), k)
+    if ties:
+        p = p[rng.integers(8, size=len(y))]
+    ours = metrics("classification", p, y)
+    assert ours["accuracy"] == pytest.approx(truth.accuracy_score(y, p.argmax(axis=1)))
+    assert ours["balanced_accuracy"] == pytest.approx(truth.balanced_accuracy_score(y, p.argmax(axis=1)))
+    assert ours["log_loss"] == pytest.approx(truth.log_loss(y, p))
+    auc = truth.roc_auc_score(y, p[:, 1]) if k == 2 else truth.roc_auc_score(y, p, multi_class="ovr", average="macro")
+    assert ours["auc"] == pytest.approx(auc)
+    assert ours["brier"] == pytest.approx(np.mean(np.sum((p - np.eye(k)[y]) ** 2, axis=1)))
+    assert list(ours) == list(METRICS["classification"])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_log_loss_of_certain_mistakes_is_clipped_as_in_scikit_learn(dtype):
+    from sklearn.metrics import log_loss
+
+    p, y = np.array([[1, 0], [0, 1], [1, 0]], dtype), np.array([0, 1, 1])
+    assert metrics("classification", p, y)["log_loss"] == pytest.approx(log_loss(y, p), rel=1e-5)
+
+
+def test_binary_brier_is_twice_scikit_learns_and_scores_are_its_negative():
+    from sklearn.metrics import brier_score_loss
+
+    rng = np.random.default_rng(0)
+    p, y = probabilities(rng, 200, 2), rng.integers(2, size=200)
+    assert score("classification", p, y) == pytest.approx(-2 * brier_score_loss(y, p[:, 1]))
+    assert score("classification", np.eye(2)[y], y) == 0.0
+    assert score("classification", np.eye(2)[1 - y], y) == -2.0
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.floats(1e-3, 1e3))
+def test_regression_metrics_equal_scikit_learn(seed, scale):
+    from sklearn import metrics as truth
+
+    rng = np.random.default_rng(seed)
+    y = rng.normal(5.0, 3.0, size=80).astype(np.float32)
+    p = (y + rng.normal(size=80)).astype(np.float32)
+    ours = metrics("regression", p, y, scale)
+    assert ours["rmse"] == pytest.approx(truth.root_mean_squared_error(y, p), rel=1e-5)
+    assert ours["mae"] == pytest.approx(truth.mean_absolute_error(y, p), rel=1e-5)
+    assert ours["r2"] == pytest.approx(truth.r2_score(y, p), rel=1e-5)
+    assert ours["nrmse"] == pytest.approx(ours["rmse"] / scale)
+    assert score("regression", p, y, scale) == pytest.approx(-ours["nrmse"])
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_standard_error_agrees_with_the_bootstrap(task):
+    rng = np.random.default_rng(3)
+    if task == "classification":
+        y = rng.integers(3, size=400)
+        losses = row_losses(task, probabilities(rng, 400, 3, 2.0), y)
+    else:
+        y = rng.normal(size=400)
+        losses = row_losses(task, y + rng.standard_t(6, size=400), y, scale=2.0)
+    again = [score_of(task, rng.choice(losses, size=400)) for _ in range(4000)]
+    assert standard_error(task, losses) == pytest.approx(np.std(again), rel=0.08)
+
+
+def test_standard_error_of_repeated_rows_is_that_of_clusters():
+    rng = np.random.default_rng(4)
+    losses = rng.uniform(size=300)
+    rows = np.arange(300)
+    once = standard_error("classification", losses, rows)
+    assert once == pytest.approx(standard_error("classification", losses))
+    twice = standard_error("classification", np.r_[losses, losses], np.r_[rows, rows])
+    assert twice == pytest.approx(once)  # the same rows again are no new evidence
+    assert standard_error("classification", np.r_[losses, losses]) < 0.75 * once
+
+
+def test_edges_are_finite_and_quiet():
+    one_class = metrics("classification", np.tile([0.7, 0.3], (5, 1)), np.zeros(5, int))
+    assert one_class["auc"] == 0.5
+    assert one_class["balanced_accuracy"] == 1.0
+    assert np.isfinite(metrics("classification", np.eye(2)[[1, 1]], np.array([0, 1]))["log_loss"])
+    constant = metrics("regression", np.ones(4), np.ones(4))
+    assert constant["r2"] == 1.0
+    assert constant["rmse"] == 0.0
+    assert standard_error("regression", np.zeros(4)) == 0.0
+    assert np.isnan(standard_error("classification", np.ones(1)))
+    assert score("regression", np.array([1e30, 0.0], np.float32), np.zeros(2, np.float32)) < -1e29
+
+
+def test_predictions_that_are_not_finite_give_nan():
+    bad = np.array([[np.nan, 0.5], [0.5, 0.5]])
+    assert np.isnan(score("classification", bad, np.array([0, 1])))
+    assert all(np.isnan(v) for v in metrics("classification", bad, np.array([0, 1])).values())
+    assert all(np.isnan(v) for v in metrics("regression", np.array([np.nan, 1.0]), np.ones(2)).values())
+
+
+@pytest.mark.parametrize(
+    ("task", "predictions", "y", "scale", "words"),
+    [
+        ("classificatoin", np.ones((2, 2)), np.ones(2), 1.0, "did you mean 'classification'"),
+        ("classification", np.ones(2), np.ones(2), 1.0, "[n, classes]"),
+        ("regression", np.ones((2, 1)), np.ones(2), 1.0, "(2, 1)"),
+        ("regression", np.ones(3), np.ones(2), 1.0, "(3,)"),
+        ("regression", np.ones(0), np.ones(0), 1.0, "n >= 1"),
+        ("classification", np.ones((2, 2)), np.array([0, 2]), 1.0, "0 to 2"),
+        ("regression", np.ones(2), np.ones(2), 0.0, "got 0.0"),
+        ("regression", np.ones(2), np.ones(2), float("nan"), "nan"),
+    ],
+)
+def test_errors_say_the_rule_and_the_value(task, predictions, y, scale, words):
+    with pytest.raises(DataError) as error:
+        row_losses(task, predictions, y, scale)
+    assert words in str(error.value)
+
+
+def test_display():
+    assert [display(task) for task in METRICS] == ["accuracy", "r2"]
+    with pytest.raises(DataError):
+        display("ranking")
