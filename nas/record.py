@@ -1,0 +1,473 @@
+"""The values a history is made of: how thoroughly something was trained, what came out, and on which data.
+
+Belongs here: frozen values, checked at birth, equal by content, with ``to_dict``/``from_dict`` (plain JSON types,
+nothing executed, unknown keys refused). Does not belong here: files and databases (``nas.metadataset``), training
+(``nas.training``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, cast, get_args
+
+from nas.architecture import Architecture
+from nas.errors import HistoryError, NasError, SearchError, nearest
+
+Value = str | int | float | bool | None
+Status = Literal["complete", "diverged", "oom", "timeout", "error"]
+Purpose = Literal["screen", "confirm"]
+
+SCHEMA_VERSION = 1
+"""Of everything stored: raised whenever a field of this module changes its name or its meaning."""
+
+STATUSES: tuple[str, ...] = get_args(Status)
+PURPOSES: tuple[str, ...] = get_args(Purpose)
+MESSAGE_LENGTH = 500
+LARGEST = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How thorough an evaluation is: epochs, training rows (both of one split) and splits, each an integer >= 1.
+
+    Ordered componentwise: ``a <= b`` says that b is at least as thorough in every respect. The order is partial, so
+    neither ``a <= b`` nor ``b <= a`` need hold.
+    """
+
+    epochs: int
+    rows: int
+    splits: int
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "rows", "splits"):
+            value = _plain(getattr(self, name))
+            if type(value) is not int or not 1 <= value <= LARGEST:
+                raise SearchError(f"fidelity.{name} must be an integer >= 1, but got {value!r}.")
+            object.__setattr__(self, name, value)
+
+    def __le__(self, other: Fidelity) -> bool:
+        return self.epochs <= other.epochs and self.rows <= other.rows and self.splits <= other.splits
+
+    def __lt__(self, other: Fidelity) -> bool:
+        return self <= other and self != other
+
+    def __ge__(self, other: Fidelity) -> bool:
+        return other <= self
+
+    def __gt__(self, other: Fidelity) -> bool:
+        return other < self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns epochs, rows and splits as a JSON-ready dict."""
+        return {"epochs": self.epochs, "rows": self.rows, "splits": self.splits}
+
+    @classmethod
+    def from_dict(cls, data: object) -> Fidelity:
+        """Returns the fidelity that ``to_dict`` described; anything else is a HistoryError."""
+        return _read(cls, data, {"epochs": int, "rows": int, "splits": int})
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an evaluation cost: wall seconds of all splits, FLOPs of one row forward, parameters, peak bytes, device."""
+
+    seconds: float = 0.0
+    flops: int = 0
+    parameters: int = 0
+    memory: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seconds", float(self.seconds))
+        if not (math.isfinite(self.seconds) and self.seconds >= 0):
+            raise HistoryError(f"cost.seconds must be a finite number >= 0, but got {self.seconds!r}.")
+        for name in ("flops", "parameters", "memory"):
+            object.__setattr__(self, name, _count(f"cost.{name}", getattr(self, name)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the five fields as a JSON-ready dict."""
+        return {
+            "seconds": self.seconds,
+            "flops": self.flops,
+            "parameters": self.parameters,
+            "memory": self.memory,
+            "device": self.device,
+        }
+
+    @classmethod
+    def from_dict(cls, data: object) -> Cost:
+        """Returns the cost that ``to_dict`` described; anything else is a HistoryError."""
+        return _read(cls, data, {"seconds": _NUMBER, "flops": int, "parameters": int, "memory": int, "device": str})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one evaluation; a failure is an outcome too, with its status, its message and no score.
+
+    score: higher is better; finite where status is "complete", None otherwise (HistoryError if not so).
+    standard_error: of the score, from per-row losses; None where unknown.
+    metrics: every standard metric on the validation rows; values that are not finite are left out.
+    curve: validation score after each epoch, mean over splits, six significant digits, cut at the first value that is
+        not finite. best_epochs: the best epoch of each split, counted from 1.
+    message: one sentence for failures, at most 500 characters kept.
+    """
+
+    status: Status
+    message: str = ""
+    score: float | None = None
+    standard_error: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    curve: tuple[float, ...] = ()
+    best_epochs: tuple[int, ...] = ()
+    cost: Cost = field(default_factory=Cost)
+
+    def __post_init__(self) -> None:
+        if self.status not in STATUSES:
+            raise HistoryError(f"status must be one of {', '.join(STATUSES)}, but got {self.status!r}.")
+        score = None if self.score is None else float(self.score)
+        if (self.status == "complete") != (score is not None and math.isfinite(score)):
+            raise HistoryError(
+                f"A complete outcome has a finite score and a failed one has None, but got status {self.status!r} "
+                f"with score {score!r}; a score that is not finite belongs to the status 'diverged'."
+            )
+        error = None if self.standard_error is None else float(self.standard_error)
+        if error is not None and not (math.isfinite(error) and error >= 0):
+            error = None
+        object.__setattr__(self, "score", score)
+        object.__setattr__(self, "standard_error", error)
+        object.__setattr__(self, "message", str(self.message)[:MESSAGE_LENGTH])
+        object.__setattr__(self, "metrics", _finite(self.metrics))
+        object.__setattr__(self, "curve", _rounded(self.curve))
+        object.__setattr__(self, "best_epochs", tuple(_count("best_epochs", epoch) for epoch in self.best_epochs))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all fields as a JSON-ready dict, the cost nested."""
+        return {
+            "status": self.status,
+            "message": self.message,
+            "score": self.score,
+            "standard_error": self.standard_error,
+            "metrics": dict(self.metrics),
+            "curve": list(self.curve),
+            "best_epochs": list(self.best_epochs),
+            "cost": self.cost.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, data: object) -> Outcome:
+        """Returns the outcome that ``to_dict`` described; anything else is a HistoryError."""
+        kinds = {"status": str, "message": str, "score": _MAYBE, "standard_error": _MAYBE, "metrics": dict}
+        fields = _fields("outcome", data, kinds | {"curve": list, "best_epochs": list, "cost": dict})
+        for name in ("metrics", "curve"):
+            _all_numbers(f"outcome.{name}", fields[name])
+        fields["cost"] = Cost.from_dict(fields["cost"])
+        return cls(**fields)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One evaluation as the history keeps it: what was tried, where, how thoroughly, and what came out.
+
+    search and purpose and number name the place (unique); dataset is a content fingerprint; space is a name and
+    space_fingerprint what it stood for; choices map decision paths to values; key is the ``evaluation_key``; created
+    is an ISO 8601 time. Direction needs no field: scores are always higher-is-better.
+    """
+
+    search: str
+    number: int
+    dataset: str
+    space: str
+    space_fingerprint: str
+    choices: Mapping[str, Value]
+    architecture: Architecture
+    settings: Mapping[str, Value]
+    fidelity: Fidelity
+    seed: int
+    metric: str
+    outcome: Outcome
+    key: str
+    engine: str
+    created: str
+    purpose: Purpose = "screen"
+
+    def __post_init__(self) -> None:
+        if self.purpose not in PURPOSES:
+            raise HistoryError(f"purpose must be one of {', '.join(PURPOSES)}, but got {self.purpose!r}.")
+        for name in ("search", "dataset", "key"):
+            if not getattr(self, name):
+                raise HistoryError(f"record.{name} must not be empty.")
+        for name in ("number", "seed"):
+            object.__setattr__(self, name, _count(f"record.{name}", getattr(self, name)))
+        for name in ("choices", "settings"):
+            object.__setattr__(self, name, _scalars(f"record.{name}", getattr(self, name)))
+        _check_time("record.created", self.created)
+
+    @property
+    def score(self) -> float | None:
+        """The score, higher is better; None where the evaluation failed."""
+        return self.outcome.score
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all fields as a JSON-ready dict; architecture, fidelity and outcome nested."""
+        return {
+            "search": self.search,
+            "number": self.number,
+            "dataset": self.dataset,
+            "space": self.space,
+            "space_fingerprint": self.space_fingerprint,
+            "choices": dict(self.choices),
+            "architecture": self.architecture.to_dict(),
+            "settings": dict(self.settings),
+            "fidelity": self.fidelity.to_dict(),
+            "seed": self.seed,
+            "metric": self.metric,
+            "outcome": self.outcome.to_dict(),
+            "key": self.key,
+            "engine": self.engine,
+            "created": self.created,
+            "purpose": self.purpose,
+        }
+
+    @classmethod
+    def from_dict(cls, data: object) -> Record:
+        """Returns the record that ``to_dict`` described; anything else is a HistoryError."""
+        texts = ("search", "dataset", "space", "space_fingerprint", "metric", "key", "engine", "created", "purpose")
+        kinds = dict.fromkeys(texts, str) | dict.fromkeys(("number", "seed"), int)
+        nested = dict.fromkeys(("choices", "architecture", "settings", "fidelity", "outcome"), dict)
+        fields = _fields("record", data, kinds | nested)
+        try:
+            fields["architecture"] = Architecture.from_dict(fields["architecture"])
+            fields["fidelity"] = Fidelity.from_dict(fields["fidelity"])
+            fields["outcome"] = Outcome.from_dict(fields["outcome"])
+            return cls(**fields)
+        except HistoryError:
+            raise
+        except NasError as error:
+            raise HistoryError(f"A record cannot be read: {error}") from error
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a history keeps of a dataset: its fingerprint, its name as given, its sizes, its meta-features; no raw data.
+
+    metafeatures: name -> number; values that are not finite are left out. family groups datasets of one origin.
+    """
+
+    fingerprint: str
+    name: str
+    kind: str
+    task: str
+    rows: int
+    columns: int
+    classes: int
+    family: str = ""
+    metafeatures: Mapping[str, float] = field(default_factory=dict)
+    metafeatures_version: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.fingerprint:
+            raise HistoryError("dataset.fingerprint must not be empty.")
+        for name in ("rows", "columns", "classes", "metafeatures_version"):
+            object.__setattr__(self, name, _count(f"dataset.{name}", getattr(self, name)))
+        object.__setattr__(self, "metafeatures", _finite(self.metafeatures))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all fields as a JSON-ready dict."""
+        return {name: getattr(self, name) for name in _DATASET} | {"metafeatures": dict(self.metafeatures)}
+
+    @classmethod
+    def from_dict(cls, data: object) -> DatasetInfo:
+        """Returns the description that ``to_dict`` gave; anything else is a HistoryError."""
+        fields = _fields("dataset", data, _DATASET)
+        _all_numbers("dataset.metafeatures", fields["metafeatures"])
+        return cls(**fields)
+
+
+@dataclass(frozen=True)
+class SearchInfo:
+    """What a history keeps of a search: enough to continue it, to replay it, and to say what it knew when it began.
+
+    dataset: fingerprint; space_json: the space itself; protocol: metric, splits, fidelity, ...; snapshot_last and
+    snapshot_digest: what history it learned from; created and finished: ISO 8601 times, finished empty while it runs.
+    """
+
+    name: str
+    dataset: str
+    space: str
+    space_json: str = ""
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    controller: str = ""
+    snapshot_last: int = 0
+    snapshot_digest: str = ""
+    created: str = ""
+    finished: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name or not self.dataset:
+            raise HistoryError(f"A search needs a name and a dataset, but got {self.name!r} and {self.dataset!r}.")
+        for name in ("seed", "snapshot_last"):
+            object.__setattr__(self, name, _count(f"search.{name}", getattr(self, name)))
+        try:
+            text = json.dumps(self.protocol, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise HistoryError(f"search.protocol must hold JSON values only: {error}.") from error
+        object.__setattr__(self, "protocol", json.loads(text))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all fields as a JSON-ready dict."""
+        return {name: getattr(self, name) for name in _SEARCH} | {"protocol": dict(self.protocol)}
+
+    @classmethod
+    def from_dict(cls, data: object) -> SearchInfo:
+        """Returns the description that ``to_dict`` gave; anything else is a HistoryError."""
+        return _read(cls, data, _SEARCH)
+
+
+@dataclass(frozen=True)
+class PastDataset:
+    """A dataset of the past with every record made on it."""
+
+    info: DatasetInfo
+    records: tuple[Record, ...]
+
+
+def evaluation_key(
+    dataset_fp: str,
+    architecture_key: str,
+    settings: Mapping[str, Value],
+    fidelity: Fidelity,
+    seed: int,
+    precision: str,
+    engine: str,
+) -> str:
+    """Returns the sha256 hex that names an evaluation: two of one key would train the same network on the same rows.
+
+    Every argument counts, the order in which settings are listed does not.
+    """
+    content = {
+        "dataset": dataset_fp,
+        "architecture": architecture_key,
+        "settings": _scalars("settings", settings),
+        "fidelity": fidelity.to_dict(),
+        "seed": _count("seed", seed),
+        "precision": precision,
+        "engine": engine,
+    }
+    return digest_of(content)
+
+
+def digest_of(content: object) -> str:
+    """Returns the sha256 hex of JSON content; the order of keys does not count."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+_NUMBER = (int, float)
+_MAYBE = (int, float, type(None))
+_Kind = type | tuple[type, ...]
+_DATASET: dict[str, _Kind] = {
+    **dict.fromkeys(("fingerprint", "name", "kind", "task"), str),
+    **dict.fromkeys(("rows", "columns", "classes"), int),
+    **{"family": str, "metafeatures": dict, "metafeatures_version": int},
+}
+_SEARCH: dict[str, _Kind] = {
+    **dict.fromkeys(("name", "dataset", "space", "space_json"), str),
+    **{"protocol": dict, "seed": int, "controller": str, "snapshot_last": int},
+    **dict.fromkeys(("snapshot_digest", "created", "finished"), str),
+}
+
+
+def _read(cls: type[Any], data: object, kinds: Mapping[str, _Kind]) -> Any:
+    """Returns ``cls`` of the checked fields; a rule broken at its birth is a HistoryError too."""
+    try:
+        return cls(**_fields(cls.__name__.lower(), data, kinds))
+    except SearchError as error:
+        raise HistoryError(str(error)) from error
+
+
+def _fields(what: str, data: object, kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a copy of ``data`` if it is a dict of exactly these keys and kinds (bool is no number here)."""
+    if not isinstance(data, dict):
+        raise HistoryError(f"A {what} is read from a JSON object, but got {type(data).__name__}.")
+    if data.keys() != kinds.keys():
+        for key in data:
+            if key not in kinds:
+                raise HistoryError(
+                    f"A {what} has no field {str(key)[:80]!r};{nearest(key, kinds)} Known: {', '.join(kinds)}."
+                )
+        raise HistoryError(f"A {what} lacks the field {sorted(kinds.keys() - data.keys())[0]!r}.")
+    for key, kind in kinds.items():
+        value = data[key]
+        if not isinstance(value, kind) or isinstance(value, bool) or _is_huge(value):
+            raise HistoryError(f"{what}.{key} must be {_kind_name(kind)}, but got {str(value)[:80]!r}.")
+    return dict(data)
+
+
+def _is_huge(value: object) -> bool:
+    return type(value) is int and abs(value) > LARGEST
+
+
+def _kind_name(kind: _Kind) -> str:
+    names = {str: "a text", int: "an integer", float: "a number", dict: "an object", list: "a list"}
+    return "a number or null" if kind == _MAYBE else "a number" if kind == _NUMBER else names[cast(type, kind)]
+
+
+def _plain(value: object) -> object:
+    """Returns a numpy scalar as the Python value it stands for, anything else unchanged."""
+    return value.item() if hasattr(value, "item") and not isinstance(value, str | int | float) else value
+
+
+def _count(name: str, value: object) -> int:
+    value = _plain(value)
+    if type(value) is not int or not 0 <= value <= LARGEST:
+        raise HistoryError(f"{name} must be an integer from 0 to 2**63 - 1, but got {value!r}.")
+    return value
+
+
+def _scalars(name: str, values: Mapping[str, Value]) -> dict[str, Value]:
+    """Returns a plain dict of text -> text, finite number, truth value or None; HistoryError otherwise."""
+    result: dict[str, Value] = {}
+    for key, item in values.items():
+        value = _plain(item)
+        if not isinstance(key, str) or not (value is None or isinstance(value, str | int | float)):
+            raise HistoryError(f"{name} maps texts to texts, numbers, truth values or None, but got {key!r}: {item!r}.")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise HistoryError(f"{name} holds finite numbers only, but got {key!r}: {value!r}.")
+        result[key] = float(value) if isinstance(value, float) else value
+    return result
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float]:
+    numbers = {str(name): float(value) for name, value in values.items()}
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}
+
+
+def _rounded(curve: Iterable[float]) -> tuple[float, ...]:
+    """Returns six significant digits of each value, up to the first one that is not finite."""
+    result = []
+    for value in curve:
+        if not math.isfinite(value):
+            break
+        result.append(float(f"{value:.6g}"))
+    return tuple(result)
+
+
+def _all_numbers(what: str, values: Mapping[str, object] | list[object]) -> None:
+    for value in values.values() if isinstance(values, dict) else values:
+        if type(value) not in _NUMBER or _is_huge(value) or not math.isfinite(cast(float, value)):
+            raise HistoryError(f"{what} must hold finite numbers, but got {str(value)[:80]!r}.")
+
+
+def _check_time(name: str, text: str) -> None:
+    try:
+        datetime.fromisoformat(text)
+    except (TypeError, ValueError) as error:
+        raise HistoryError(
+            f"{name} must be an ISO 8601 time such as 2026-11-22T12:00:00+00:00, but got {text!r}."
+        ) from error
