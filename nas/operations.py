@@ -1,10 +1,11 @@
 """The field's operations: what each is called, which shape it gives, how its module is built.
 
-Here belong the value ``Operation``, the constant mapping ``BUILTIN`` and, for each operation, one shape function and one build
-function. The module classes torch does not have live in ``nas.layers``; which operation follows which is an architecture's business.
-Shapes are without the batch: ``(features,)`` for vectors, ``(columns, levels)`` for categories as one-hot rows, ``(channels, height,
-width)`` for images. Nothing here loads torch before a module is built. Parametrisation is torch's own (``nn.Linear``, ``nn.Conv2d``): a
-learning rate that does not depend on the width is the trainer's business.
+Here belong the value ``Operation``, the constant mapping ``BUILTIN`` and, for each operation, one shape function and
+one build function. The module classes torch does not have live in ``nas.layers``; which operation follows which is an
+architecture's business. Shapes are without the batch: ``(features,)`` for vectors, ``(columns, levels)`` for
+categories as one-hot rows, ``(channels, height, width)`` for images. Nothing here loads torch before a module is
+built. Parametrisation is torch's own (``nn.Linear``, ``nn.Conv2d``): a learning rate that does not depend on the
+width is the trainer's business.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ MAX_WIDTH = 1_000_000  # keeps every product of two widths far below 2**63
 class Operation:
     """One operation a node can carry.
 
-    ``build(shape, **parameters)`` gives the ``nn.Module`` for inputs of ``shape``; ``shape(shape, **parameters)`` the shape it returns,
-    ``ShapeError`` where it cannot apply; ``parameters`` the declared names with their defaults. A parameter whose fan-in is not
-    ``prod(weight.shape[1:])`` says so through the attribute ``fan_in: dict[str, int]`` of the module that holds it. ``version`` grows
-    when the same name starts to mean another computation.
+    ``build(shape, **parameters)`` gives the ``nn.Module`` for inputs of ``shape``; ``shape(shape, **parameters)`` the
+    shape it returns, ``ShapeError`` where it cannot apply; ``parameters`` the declared names with their defaults. A
+    parameter whose fan-in is not ``prod(weight.shape[1:])`` says so through the attribute ``fan_in: dict[str, int]``
+    of the module that holds it. ``version`` grows when the same name starts to mean another computation.
     """
 
     name: str
@@ -55,12 +56,13 @@ class Operation:
         return inspect.getsource(self.build)
 
 
-# --- shapes ----------------------------------------------------------------------------------------------------------------------
+# --- shapes
 
 
 def _whole(name: str, value: object, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ArchitectureError(f"`{low} <= {name} <= {high}` must hold for a whole number, but got {name}={value!r}.")
+        raise ArchitectureError(f"`{low} <= {name} <= {high}` must hold for a whole number, but got
+        {name}={value!r}.")
     return value
 
 
@@ -173,13 +175,13 @@ def _piecewise_linear_shape(shape: Shape, bins: int = 16) -> Shape:
 def _category_embedding_shape(shape: Shape, size: int = 8) -> Shape:
     if len(shape) != 2:
         raise ShapeError(
-            f"`category_embedding` takes one-hot categories (columns, levels), but got an input of shape {tuple(shape)}; "
-            "connect it to the `categorical` view of a table."
+            "`category_embedding` takes one-hot categories (columns, levels), "
+            f"but got an input of shape {tuple(shape)}; connect it to the `categorical` view of a table."
         )
     return (shape[0] * _whole("size", size, 1, 1024),)
 
 
-# --- modules ---------------------------------------------------------------------------------------------------------------------
+# --- modules
 
 
 def _zero(shape: Shape) -> nn.Module:
