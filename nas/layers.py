@@ -120,7 +120,7 @@ class PeriodicEmbedding(nn.Module):
 
 
 class PiecewiseLinear(nn.Module):
-    """Piecewise-linear encoding of numbers u in [0, 1]: component k is clip(bins u - k, 0, 1) (Gorishniy et al. 2022)."""
+    """Piecewise-linear encoding of u in [0, 1]: component k is clip(bins u - k, 0, 1) (Gorishniy et al. 2022)."""
 
     offsets: Tensor
 

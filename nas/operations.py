@@ -61,8 +61,7 @@ class Operation:
 
 def _whole(name: str, value: object, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ArchitectureError(f"`{low} <= {name} <= {high}` must hold for a whole number, but got
-        {name}={value!r}.")
+        raise ArchitectureError(f"`{low} <= {name} <= {high}` must hold for a whole number, but got {name}={value!r}.")
     return value
 
 
