@@ -1,0 +1,582 @@
+"""The graph of choices: nodes and edges that hold operations, choices of operations, or whole spaces.
+
+A ``SearchSpace`` describes architectures; it builds none of torch's modules, holds no data size and no weights.
+Decisions are named by path: ``node``, ``node.parameter``, ``node.alternative.parameter``, ``source->target``,
+``source->target.kept``, ``target.input``, ``node.times``, ``settings.name``; inside a nested space the path of the node
+that holds it goes in front. A domain with a name of its own is one decision wherever it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import networkx as nx
+
+from nas.architecture import Architecture
+from nas.errors import SpaceError, nearest
+from nas.operations import BUILTIN, Operation
+from nas.space import decisions as tree
+from nas.space.decisions import Choices, Decision
+from nas.space.domain import Choice, Domain, Value
+
+if TYPE_CHECKING:
+    import numpy as np
+    import optuna
+
+JOINS = ("add", "concat")
+
+
+class Op:
+    """An operation by name, with parameters that are values or domains."""
+
+    def __init__(self, name: str, **parameters: Value | Domain) -> None:
+        self.name, self.parameters = name, parameters
+
+
+class Repeat:
+    """The same body several times in a row: ``times`` is a whole number >= 1, or a domain of such numbers.
+
+    Every repetition takes the same decisions, as the cells of a stage do.
+    """
+
+    def __init__(self, body: Body, times: int | Domain) -> None:
+        self.body, self.times = body, times
+        self.name = str(getattr(body, "name", body))
+        values = times.values if isinstance(times, Domain) else (times,)
+        if not values or not all(isinstance(v, int) and not isinstance(v, bool) and v >= 1 for v in values):
+            raise SpaceError(f"`times >= 1` must hold for every whole number of a Repeat, but got {values}.")
+
+
+class SearchSpace:
+    """A space of architectures and training settings, written as a directed acyclic graph of choices.
+
+    Args:
+        name: Part of the identity of the space, beside the fingerprint of its content.
+        operations: What the nodes and edges may use, by name: ``BUILTIN | {"mine": Operation(...)}`` for one's own.
+    """
+
+    def __init__(self, name: str, operations: Mapping[str, Operation] = BUILTIN) -> None:
+        if not name or not isinstance(name, str):
+            raise SpaceError(f"a space needs a name, but got {name!r}.")
+        self.name = name
+        self.operations = dict(operations)
+        self._graph = nx.MultiDiGraph()
+        self._settings: dict[str, Domain] = {}
+        self._nested = False
+        self._tree: tuple[Decision, ...] | None = None
+
+    # ---- building ----------------------------------------------------------------------------------------------
+
+    def add_input(self, name: str) -> None:
+        """Adds an input; at the top it reads the view of the data with that name (``x`` is all of it)."""
+        self._add(name, kind="input")
+
+    def add_output(self, name: str, *, join: str | Choice = "add") -> None:
+        """Adds the output; a space has exactly one."""
+        if any(data["kind"] == "output" for _, data in self._graph.nodes(data=True)):
+            raise SpaceError(f"a space has exactly one output, but {self.name!r} would get a second one, {name!r}.")
+        self._add(name, kind="output", join=_checked_join(join))
+
+    def add_node(
+        self, name: str, body: Body = "identity", *, join: str | Choice = "add", **parameters: Value | Domain
+    ) -> None:
+        """Adds a node.
+
+        Args:
+            name: Its name, the root of its decisions' paths.
+            body: An operation's name, ``Op``, ``Choice`` of such, ``Repeat``, or a space with one input and one output.
+            join: What happens where several edges meet: ``add`` (projected to a common shape) or ``concat``.
+            parameters: Reach every operation inside ``body`` that declares such a parameter and is not given it.
+        """
+        if "." in name or "->" in name or name == "settings":
+            raise SpaceError(f"a node's name has no '.' and no '->' and is not 'settings', but got {name!r}.")
+        self._check(body)
+        reached = _declared(body, self.operations)
+        for parameter in parameters:
+            if parameter not in reached:
+                raise SpaceError(
+                    f"a parameter must be declared by an operation of node {name!r}, but {parameter!r} is not one of "
+                    f"{sorted(reached)};{nearest(parameter, reached)} correct the name."
+                )
+        self._add(name, kind="node", body=body, join=_checked_join(join), parameters=dict(parameters))
+
+    def add_edge(self, source: str | Choice, target: str, op: Body = "identity", *, optional: bool = False) -> None:
+        """Adds an edge, with an operation on it if ``op`` is given.
+
+        Args:
+            source: A node's name, or a ``Choice`` of names: then the target chooses which of them feeds it.
+            target: A node's name.
+            op: Anything a node may hold.
+            optional: Whether the edge may also be left out, which is then a decision.
+        """
+        self._check(op)
+        names = [str(v) for v in source.values] if isinstance(source, Choice) else [source]
+        for name in [*names, target]:
+            if name not in self._graph:
+                raise SpaceError(
+                    f"an edge joins nodes that were added, but {name!r} was not;{nearest(name, self._graph)} add it."
+                )
+        if self._graph.nodes[target]["kind"] == "input" or any(self._graph.nodes[n]["kind"] == "output" for n in names):
+            raise SpaceError(f"edges leave inputs and enter outputs, but got {names} -> {target!r}; turn it round.")
+        for name in names:
+            if name == target or nx.has_path(self._graph, target, name):
+                raise SpaceError(f"a space has no cycle, but the edge {name!r} -> {target!r} would close one; drop it.")
+        if isinstance(source, Choice):
+            taken = {
+                data["path"] for _, _, data in self._graph.in_edges(target, data=True) if data["source"] is not None
+            }
+            path = f"{target}.input{len(taken) + 1 if taken else ''}"
+        else:
+            path = f"{source}->{target}"
+            if self._graph.has_edge(source, target, key=path):
+                raise SpaceError(
+                    f"two nodes are joined by one edge, but {path!r} is there already; add a node between."
+                )
+        chosen = source if isinstance(source, Choice) else None
+        for name in names:
+            self._graph.add_edge(name, target, key=path, path=path, op=op, optional=optional, source=chosen)
+        self._changed()
+
+    def add_setting(self, name: str, domain: Domain) -> None:
+        """Adds a training setting: ``learning_rate``, ``weight_decay``, ``dropout`` or ``label_smoothing``."""
+        if name in self._settings or not isinstance(domain, Domain):
+            raise SpaceError(f"a setting is added once, with a domain, but got {name!r}: {domain!r}.")
+        self._settings[name] = domain
+        self._changed()
+
+    @property
+    def graph(self) -> nx.MultiDiGraph:
+        """A read-only view of the graph itself: node attributes ``kind``, ``body``, ``join``, ``parameters``; edge
+        attributes ``path``, ``op``, ``optional``, ``source`` (the ``Choice`` the edge is an alternative of)."""
+        return self._graph.copy(as_view=True)
+
+    # ---- choices -----------------------------------------------------------------------------------------------
+
+    def decisions(self) -> dict[str, Domain]:
+        """Every decision that can occur, by path, training settings last."""
+        return tree.domains(self._decisions())
+
+    @property
+    def size(self) -> float:
+        """The number of choices, exact; infinite where a decision is a ``Float``."""
+        return tree.count(self._decisions())
+
+    def default(self) -> Choices:
+        """The choice of every decision's default."""
+        return tree.walk(self._decisions(), lambda path, domain: domain.default)
+
+    def sample(self, rng: np.random.Generator) -> Choices:
+        """A choice drawn decision by decision."""
+        return tree.walk(self._decisions(), lambda path, domain: domain.sample(rng))
+
+    def mutate(self, choices: Choices, rng: np.random.Generator, edits: int = 1) -> Choices:
+        """The choice with ``edits`` decisions changed in turn; decisions that then begin to exist are sampled."""
+        for _ in range(edits):
+            known = self.decisions()
+            movable = [path for path in choices if known[path].size > 1]
+            if not movable:
+                return dict(choices)
+            path = movable[int(rng.integers(len(movable)))]
+            domain, value = known[path], choices[path]
+            moved = {path: domain.neighbour(value, rng)}
+            if domain.ordered and rng.random() < 0.25:  # now and then a jump, so that no optimum is a trap
+                moved[path] = domain.sample(rng)
+            choices = self._completed({**choices, **moved}, rng)
+        return choices
+
+    def cross_over(self, first: Choices, second: Choices, rng: np.random.Generator) -> Choices:
+        """A child that takes every decision from one of two parents, and samples what neither has."""
+        heads = {path: rng.random() < 0.5 for path in {**first, **second}}
+        mixed = {p: (first if (p in first and (heads[p] or p not in second)) else second)[p] for p in heads}
+        return self._completed(mixed, rng)
+
+    def enumerate(self, *, settings: bool = True) -> Iterator[Choices]:
+        """Every choice once; with ``settings=False`` the training settings stay at their defaults.
+
+        Raises:
+            SpaceError: If a decision to be enumerated is a range that cannot be listed.
+        """
+        if settings:
+            yield from tree.enumerate_choices(self._decisions())
+            return
+        fixed = {f"settings.{name}": domain.default for name, domain in self._settings.items()}
+        for choices in tree.enumerate_choices(self._structure()):
+            yield {**choices, **fixed}
+
+    def contains(self, choices: Mapping[str, object]) -> bool:
+        """Whether ``choices`` takes exactly the decisions that are active, each within its domain."""
+        try:
+            return not self._violation(choices)
+        except TypeError:
+            return False
+
+    def suggest(self, trial: optuna.trial.BaseTrial) -> Choices:
+        """The choice that an Optuna trial suggests, one ``suggest_*`` per active decision."""
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+        def decide(path: str, domain: Domain) -> Value:
+            d = domain.distribution()
+            if isinstance(d, CategoricalDistribution):
+                return trial.suggest_categorical(path, d.choices)
+            if isinstance(d, IntDistribution):
+                return trial.suggest_int(path, d.low, d.high, log=d.log)
+            assert isinstance(d, FloatDistribution)
+            return trial.suggest_float(path, d.low, d.high, log=d.log)
+
+        return tree.walk(self._decisions(), decide)
+
+    def distributions(self, choices: Choices) -> dict[str, optuna.distributions.BaseDistribution]:
+        """The Optuna distribution of every decision that ``choices`` takes."""
+        known = self.decisions()
+        return {path: known[path].distribution() for path in choices}
+
+    # ---- what a choice means -----------------------------------------------------------------------------------
+
+    def architecture(self, choices: Choices) -> Architecture:
+        """The architecture that a choice describes, in normal form.
+
+        Raises:
+            SpaceError: If the space does not contain the choice.
+        """
+        if problem := self._violation(choices):
+            raise SpaceError(problem)
+        graph = nx.MultiDiGraph()
+        inputs = {}
+        for name, data in self._graph.nodes(data=True):
+            if data["kind"] == "input":
+                inputs[name] = _new(graph, "input", {"name": name})
+        last = _Builder(graph, choices, self.operations).space(self, "", inputs, {})
+        graph.add_edge(last, _new(graph, "output", {}))
+        return Architecture.from_graph(graph)
+
+    def settings(self, choices: Choices) -> dict[str, Value]:
+        """The training settings of a choice, by name."""
+        return {name: choices[f"settings.{name}"] for name in self._settings}
+
+    # ---- identity ----------------------------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of the space as JSON: what is there, never how it is built."""
+        nodes = [
+            {"name": n, **{k: _described(v) for k, v in d.items() if v not in ({}, None)}}
+            for n, d in self._graph.nodes(data=True)
+        ]
+        edges = [
+            {
+                "from": u,
+                "to": v,
+                "path": d["path"],
+                "op": _described(d["op"]),
+                "optional": d["optional"],
+                "chosen": d["source"] is not None,
+            }
+            for u, v, d in self._graph.edges(data=True)
+        ]
+        used = sorted(_used(self))
+        return {
+            "name": self.name,
+            "nodes": nodes,
+            "edges": edges,
+            "settings": {name: _described(domain) for name, domain in self._settings.items()},
+            "operations": {name: self.operations[name].version for name in used},
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """A SHA-256 over the content."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+    def __repr__(self) -> str:
+        return f"SearchSpace({self.name!r}, {self._graph.number_of_nodes()} nodes, {len(self.decisions())} decisions)"
+
+    # ---- inside ------------------------------------------------------------------------------------------------
+
+    def _add(self, name: str, **data: Any) -> None:
+        if name in self._graph:
+            raise SpaceError(f"nodes of a space have distinct names, but {name!r} is there already.")
+        self._graph.add_node(name, **data)
+        self._changed()
+
+    def _changed(self) -> None:
+        if self._nested:
+            raise SpaceError(f"a space that is part of another does not change, but {self.name!r} is; finish it first.")
+        self._tree = None
+
+    def _check(self, body: object) -> None:
+        """Refuses unknown operations, parameters and bodies where they are written, and closes nested spaces."""
+        if isinstance(body, Choice):
+            for alternative in body.alternatives.values():
+                self._check(alternative)
+        elif isinstance(body, Repeat):
+            self._check(body.body)
+        elif isinstance(body, SearchSpace):
+            kinds = [data["kind"] for _, data in body._graph.nodes(data=True)]
+            if kinds.count("input") != 1 or kinds.count("output") != 1 or body._settings:
+                raise SpaceError(
+                    f"a nested space has one input, one output and no settings, but {body.name!r} has not."
+                )
+            for name in _used(body):
+                if self.operations.setdefault(name, body.operations[name]) is not body.operations[name]:
+                    raise SpaceError(f"one name is one operation, but {body.name!r} has another {name!r}; rename it.")
+            body._nested = True
+        elif isinstance(body, str | Op):
+            name, given = (body, {}) if isinstance(body, str) else (body.name, body.parameters)
+            if name not in self.operations:
+                raise SpaceError(
+                    f"the space has no operation {name!r};{nearest(name, self.operations)} "
+                    "pass one of your own as operations=BUILTIN | {...}."
+                )
+            declared = self.operations[name].parameters
+            for parameter in given:
+                if parameter not in declared:
+                    raise SpaceError(
+                        f"operation {name!r} declares {sorted(declared)}, but got {parameter!r}; "
+                        f"{nearest(parameter, declared)} correct it."
+                    )
+        else:
+            raise SpaceError(
+                f"a node or an edge holds an operation's name, Op, Choice, Repeat or SearchSpace, but got {body!r}."
+            )
+
+    def _structure(self) -> tuple[Decision, ...]:
+        return _of_space(self, "", {}, self.operations)
+
+    def _decisions(self) -> tuple[Decision, ...]:
+        if self._tree is None:
+            if not any(data["kind"] == "output" for _, data in self._graph.nodes(data=True)):
+                raise SpaceError(f"a space has exactly one output, but {self.name!r} has none; call add_output.")
+            settings = tuple(_leaf(f"settings.{name}", domain) for name, domain in self._settings.items())
+            built = self._structure() + settings
+            tree.domains(built)
+            self._tree = built
+        return self._tree
+
+    def _completed(self, wanted: Choices, rng: np.random.Generator) -> Choices:
+        def decide(path: str, domain: Domain) -> Value:
+            return wanted[path] if path in wanted and domain.contains(wanted[path]) else domain.sample(rng)
+
+        return tree.walk(self._decisions(), decide)
+
+    def _violation(self, choices: Mapping[str, object]) -> str:
+        """What is wrong with a choice, in one sentence, or nothing."""
+        wrong: list[str] = []
+
+        def decide(path: str, domain: Domain) -> Value:
+            if path not in choices:
+                wrong.append(f"a choice takes every active decision of space {self.name!r}, but {path!r} is missing.")
+            elif not domain.contains(choices[path]):
+                wrong.append(f"decision {path!r} must lie in {domain.to_dict()}, but got {choices[path]!r}.")
+            else:
+                return choices[path]  # type: ignore[return-value]
+            return domain.default
+
+        active = tree.walk(self._decisions(), decide)
+        wrong += [
+            f"space {self.name!r} has no active decision {p!r};{nearest(p, active)} drop it."
+            for p in choices
+            if p not in active
+        ]
+        return wrong[0] if wrong else ""
+
+
+Body = str | Op | Choice | Repeat | SearchSpace
+Parameters = Mapping[str, tuple[str, Value | Domain]]  # name -> (path it was given at, value or domain)
+
+
+def _leaf(
+    path: str, domain: Domain, below: Mapping[Value, tuple[Decision, ...]] | None = None, shared: bool = False
+) -> Decision:
+    return Decision(domain.name or path, domain, below or {}, shared or domain.name is not None)
+
+
+def _given(value: Value | Domain, path: str, shared: bool = False) -> tuple[Decision, ...]:
+    return (_leaf(path, value, shared=shared),) if isinstance(value, Domain) else ()
+
+
+def _of_space(
+    space: SearchSpace, prefix: str, inherited: Parameters, operations: Mapping[str, Operation]
+) -> tuple[Decision, ...]:
+    found: list[Decision] = []
+    seen: set[str] = set()
+    for name in nx.topological_sort(space._graph):
+        data = space._graph.nodes[name]
+        for _, _, edge in space._graph.in_edges(name, data=True):
+            if edge["path"] not in seen:
+                seen.add(edge["path"])
+                found += _of_edge(edge, prefix, inherited, operations)
+        if data["kind"] != "input":
+            found += _given(data["join"], f"{prefix}{name}.join")
+        if data["kind"] == "node":
+            own = {p: (f"{prefix}{name}.{p}", v) for p, v in data["parameters"].items()}
+            found += _of_body(data["body"], prefix + name, {**inherited, **own}, operations)
+    return tuple(found)
+
+
+def _of_edge(
+    edge: Mapping[str, Any], prefix: str, inherited: Parameters, operations: Mapping[str, Operation]
+) -> list[Decision]:
+    path = prefix + edge["path"]
+    below = _of_body(edge["op"], path if edge["source"] is None else f"{path}.op", inherited, operations)
+    if edge["source"] is not None:
+        below = (_leaf(path, edge["source"]), *below)
+    return [_leaf(f"{path}.kept", KEPT, {True: below})] if edge["optional"] else list(below)
+
+
+def _of_body(body: Body, path: str, inherited: Parameters, operations: Mapping[str, Operation]) -> tuple[Decision, ...]:
+    if isinstance(body, Choice):
+        root = body.name or path
+        below = {label: _of_body(a, f"{root}.{label}", inherited, operations) for label, a in body.alternatives.items()}  # type: ignore[arg-type]
+        return (_leaf(path, body, below),)
+    if isinstance(body, Repeat):
+        return _given(body.times, f"{path}.times") + _of_body(body.body, path, inherited, operations)
+    if isinstance(body, SearchSpace):
+        return _of_space(body, f"{path}.", inherited, operations)
+    given = body.parameters if isinstance(body, Op) else {}
+    name = body.name if isinstance(body, Op) else body
+    found: tuple[Decision, ...] = ()
+    for parameter in operations[name].parameters:
+        if parameter in given:
+            found += _given(given[parameter], f"{path}.{parameter}")
+        elif parameter in inherited:
+            where, value = inherited[parameter]
+            found += _given(value, where, shared=True)
+    return found
+
+
+KEPT = Choice(True, False)  # the decision of every optional edge
+
+
+class _Builder:
+    """Reads a choice and lays down the operations it stands for."""
+
+    def __init__(self, graph: nx.MultiDiGraph, choices: Choices, operations: Mapping[str, Operation]) -> None:
+        self.graph, self.choices, self.operations = graph, choices, operations
+
+    def taken(self, value: Value | Domain, path: str) -> Value:
+        return self.choices[value.name or path] if isinstance(value, Domain) else value
+
+    def space(self, space: SearchSpace, prefix: str, inputs: Mapping[str, int], inherited: Parameters) -> int:
+        """Adds the space's nodes and edges; returns the node that is its output."""
+        made: dict[str, int] = dict(inputs)
+        for name in nx.topological_sort(space._graph):
+            data = space._graph.nodes[name]
+            if data["kind"] == "input":
+                continue
+            join = _new(self.graph, "identity", {}, str(self.taken(data["join"], f"{prefix}{name}.join")))
+            for source, _, edge in space._graph.in_edges(name, data=True):
+                self.edge(edge, source, made, join, prefix, inherited)
+            made[name] = join
+            if data["kind"] == "node":
+                own = {p: (f"{prefix}{name}.{p}", v) for p, v in data["parameters"].items()}
+                made[name] = self.body(data["body"], prefix + name, join, {**inherited, **own})
+            else:
+                output = join
+        return output
+
+    def edge(
+        self,
+        edge: Mapping[str, Any],
+        source: str,
+        made: Mapping[str, int],
+        join: int,
+        prefix: str,
+        inherited: Parameters,
+    ) -> None:
+        path, chosen = prefix + edge["path"], edge["source"]
+        if edge["optional"] and not self.taken(KEPT, f"{path}.kept"):
+            return
+        if chosen is not None and self.taken(chosen, path) != source:
+            return
+        end = self.body(edge["op"], path if chosen is None else f"{path}.op", made[source], inherited)
+        self.graph.add_edge(end, join)
+
+    def body(self, body: Body, path: str, source: int, inherited: Parameters) -> int:
+        """Adds what ``body`` stands for behind node ``source``; returns its last node."""
+        if isinstance(body, Choice):
+            label = self.taken(body, path)
+            return self.body(body.alternatives[label], f"{body.name or path}.{label}", source, inherited)  # type: ignore[arg-type]
+        if isinstance(body, Repeat):
+            for _ in range(int(self.taken(body.times, f"{path}.times"))):  # type: ignore[arg-type]
+                source = self.body(body.body, path, source, inherited)
+            return source
+        if isinstance(body, SearchSpace):
+            name = next(n for n, data in body._graph.nodes(data=True) if data["kind"] == "input")
+            return self.space(body, f"{path}.", {name: source}, inherited)
+        return self.operation(body, path, source, inherited)
+
+    def operation(self, body: str | Op, path: str, source: int, inherited: Parameters) -> int:
+        given = body.parameters if isinstance(body, Op) else {}
+        operation = self.operations[body.name if isinstance(body, Op) else body]
+        parameters: dict[str, Value] = {}
+        for parameter, default in operation.parameters.items():
+            if parameter in given:
+                value = self.taken(given[parameter], f"{path}.{parameter}")
+            elif parameter in inherited:
+                value = self.taken(inherited[parameter][1], inherited[parameter][0])
+            else:
+                continue
+            if value != default:  # the same computation, so the same architecture
+                parameters[parameter] = value
+        node = _new(self.graph, operation.name, parameters, version=operation.version)
+        self.graph.add_edge(source, node)
+        return node
+
+
+def _new(graph: nx.MultiDiGraph, op: str, parameters: dict[str, Value], join: str = "add", version: int = 1) -> int:
+    node = graph.number_of_nodes()
+    graph.add_node(node, op=op, version=version, parameters=parameters, join=join)
+    return node
+
+
+def _checked_join(join: str | Choice) -> str | Choice:
+    for value in join.values if isinstance(join, Choice) else (join,):
+        if value not in JOINS:
+            raise SpaceError(f"edges are joined by one of {JOINS}, but got {value!r}.")
+    return join
+
+
+def _operations_of(body: object) -> Iterator[str]:
+    if isinstance(body, Choice):
+        for alternative in body.alternatives.values():
+            yield from _operations_of(alternative)
+    elif isinstance(body, Repeat):
+        yield from _operations_of(body.body)
+    elif isinstance(body, SearchSpace):
+        yield from _used(body)
+    else:
+        yield body.name if isinstance(body, Op) else str(body)
+
+
+def _used(space: SearchSpace) -> set[str]:
+    """The names of the operations a space holds, nested ones included."""
+    bodies = [data["body"] for _, data in space._graph.nodes(data=True) if data["kind"] == "node"]
+    bodies += [data["op"] for _, _, data in space._graph.edges(data=True)]
+    return {name for body in bodies for name in _operations_of(body)}
+
+
+def _declared(body: Body, operations: Mapping[str, Operation]) -> set[str]:
+    return {parameter for name in _operations_of(body) for parameter in operations[name].parameters}
+
+
+def _described(part: object) -> Any:
+    """A part of a space as JSON."""
+    if isinstance(part, Choice) and any(isinstance(a, Op | Repeat | SearchSpace) for a in part.alternatives.values()):
+        return {
+            "kind": "choice",
+            "name": part.name,
+            "alternatives": [_described(a) for a in part.alternatives.values()],
+        }
+    if isinstance(part, Domain):
+        return part.to_dict() | ({"name": part.name} if part.name else {})
+    if isinstance(part, Op):
+        return {"op": part.name, "parameters": _described(part.parameters)}
+    if isinstance(part, Repeat):
+        return {"repeat": _described(part.body), "times": _described(part.times)}
+    if isinstance(part, SearchSpace):
+        return part.to_dict()
+    if isinstance(part, dict):
+        return {name: _described(value) for name, value in part.items()}
+    return part
