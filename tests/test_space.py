@@ -122,7 +122,7 @@ def test_contains_refuses_missing_superfluous_and_wrong_values():
     assert not space.contains({**good, "first.a": ["linear"]})
     with pytest.raises(SpaceError, match=r"first\.times.*did you mean|did you mean.*first\.times|must lie in"):
         space.architecture({**good, "first.times": 7})
-    with pytest.raises(SpaceError, match="did you mean 'first.times'"):
+    with pytest.raises(SpaceError, match=r"did you mean 'first\.times'"):
         space.architecture({**good, "first.time": 1})
 
 
@@ -285,7 +285,6 @@ def test_domains_stay_inside_and_move(low, width, log, seed):
         assert domain.contains(moved)
         if width and not isinstance(domain, Float):
             assert moved != value
-        assert domain.distribution()._contains(domain.distribution().to_internal_repr(value))
 
 
 def test_log_integers_are_drawn_log_uniformly():
