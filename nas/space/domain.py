@@ -181,8 +181,8 @@ class Integer(Domain):
         near = _perturbed(self, value, rng)
         moved = min(max(round(near), self.low), self.high)
         if moved == value:
-            up = value < self.high and (value == self.low or rng.random() < 0.5)  # type: ignore[operator]
-            moved = int(value) + (1 if up else -1)  # type: ignore[arg-type]
+            up = moved < self.high and (moved == self.low or rng.random() < 0.5)
+            moved += 1 if up else -1
         return moved
 
     def unit(self, value: Value) -> float:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import optuna
 
 JOINS = ("add", "concat")
+JUMP = 0.25  # share of mutations of a number that leave its neighbourhood, so that no local optimum is a trap
 
 
 class Op:
@@ -181,10 +182,10 @@ class SearchSpace:
                 return dict(choices)
             path = movable[int(rng.integers(len(movable)))]
             domain, value = known[path], choices[path]
-            moved = {path: domain.neighbour(value, rng)}
-            if domain.ordered and rng.random() < 0.25:  # now and then a jump, so that no optimum is a trap
-                moved[path] = domain.sample(rng)
-            choices = self._completed({**choices, **moved}, rng)
+            moved = domain.sample(rng) if domain.ordered and rng.random() < JUMP else value
+            if moved == value:
+                moved = domain.neighbour(value, rng)
+            choices = self._completed({**choices, path: moved}, rng)
         return choices
 
     def cross_over(self, first: Choices, second: Choices, rng: np.random.Generator) -> Choices:
