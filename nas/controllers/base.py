@@ -1,0 +1,122 @@
+"""What every controller shares: the problem it is given, the two calls it answers, the account it gives of itself.
+
+The loop of every search, whoever the controller is::
+
+    controller = create("meta", problem)
+    while trials remain:
+        wanted = controller.ask(4)          # four choices; asking again gives the same four
+        records = train(wanted)             # in any order, some may have failed
+        controller.tell(records)            # only what is new: what one tell said is never said again
+
+Two sentences prevent most bugs here: ``tell`` receives only what is new, and ``ask`` does not change what later asks
+return (Vizier's ``Designer`` has the same two). So a controller is a function of (problem, what it was told, in order),
+and a search that was interrupted continues by telling the records again. No algorithm belongs in this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from nas.record import PastDataset, Record
+    from nas.space import Choices, SearchSpace
+
+Identity = tuple[tuple[str, object], ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is known before the first training of a search.
+
+    Attributes:
+        space: What may be chosen.
+        seed: Decides every draw, together with the number of records told.
+        past: Earlier datasets with their records; may be empty, may come from other spaces.
+        metafeatures: The new dataset by name, NaN where one could not be computed.
+        dataset: Fingerprint of the new dataset.
+        task: "classification" or "regression".
+        kind: "tabular" or "image".
+    """
+
+    space: SearchSpace
+    seed: int = 0
+    past: tuple[PastDataset, ...] = ()
+    metafeatures: Mapping[str, float] = field(default_factory=dict)
+    dataset: str = ""
+    task: str = "classification"
+    kind: str = "tabular"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Whom a controller listens to.
+
+    Attributes:
+        weights: Share of each past dataset in what is predicted, by name, in [0, 1], largest first.
+        own: Share of what was learned from this search alone. With ``weights`` it sums to 1, or all are 0 where the
+            controller predicts nothing.
+        ignored: Past datasets without a say, by name, and why.
+        notes: Sentences for the reader.
+    """
+
+    weights: Mapping[str, float] = field(default_factory=dict)
+    own: float = 0.0
+    ignored: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Controller(Protocol):
+    """Chooses what to train next. ``tests/conformance.py`` holds what each must pass, also yours."""
+
+    def ask(self, count: int = 1) -> list[Choices]:
+        """Returns ``count`` choices of the space, none told before and none twice as long as the space has others.
+
+        Draws come from ``rng(seed, number told)``; state does not change, so that asking again gives the same.
+        """
+
+    def tell(self, records: Sequence[Record]) -> None:
+        """Takes in new records, in order; those without a score failed."""
+
+    def explain(self) -> Explanation:
+        """Returns whom the next choice listens to."""
+
+
+Factory = Callable[[Problem], Controller]
+
+
+def generator(problem: Problem, told: int) -> np.random.Generator:
+    """Returns the generator of the ask that follows ``told`` records."""
+    return np.random.default_rng([problem.seed, told])
+
+
+def identity(choices: Mapping[str, object]) -> Identity:
+    """Returns what two choices share exactly if they are the same, whatever the order of their decisions."""
+    return tuple(sorted(choices.items(), key=lambda item: item[0]))
+
+
+def unseen(candidates: Iterable[Choices], seen: set[Identity]) -> Choices | None:
+    """Returns the first candidate that is not in ``seen``, or None."""
+    return next((choices for choices in candidates if identity(choices) not in seen), None)
+
+
+def fresh(space: SearchSpace, seen: set[Identity], rng: np.random.Generator, attempts: int = 64) -> Choices:
+    """Returns a uniform draw that is not in ``seen``, a repeat only where nothing else is left.
+
+    Where ``attempts`` draws all repeat, few choices can be left: a space of at most ``LISTED`` is then listed and one
+    of the rest drawn.
+    """
+    draws = (space.sample(rng) for _ in range(attempts))
+    choices = unseen(draws, seen)
+    if choices is None and space.size <= LISTED:
+        rest = [c for c in islice(space.enumerate(), LISTED) if identity(c) not in seen]
+        choices = rest[int(rng.integers(len(rest)))] if rest else None
+    return space.sample(rng) if choices is None else choices
+
+
+LISTED = 20_000  # choices a space may have to be listed in full, about a second
