@@ -1,0 +1,162 @@
+"""What was found against no search, boosted trees and a linear model, on the same fresh splits.
+
+Differences are paired: both models predict the same validation rows, and the error of their difference comes from those
+rows. A row that is in several validation parts counts once, with its mean.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nas.metrics import display
+
+if TYPE_CHECKING:
+    from nas.dataset import Dataset
+    from nas.result import Result
+
+FOUND, NO_SEARCH, TREES, LINEAR = "found", "no search", "boosted trees", "linear"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One row of the comparison.
+
+    Attributes:
+        name: ``found``, ``no search``, ``boosted trees`` or ``linear``.
+        value: Accuracy (classification) or R² (regression) over the validation rows of the fresh splits.
+        error: Its standard error over rows.
+        milliseconds: Median time to predict one row alone, on this machine.
+        size: Bytes of its numbers.
+        difference: ``found`` minus this one, on the same rows; 0 for ``found`` itself.
+        difference_error: Standard error of that difference.
+        note: What was left out to keep it affordable, if anything.
+    """
+
+    name: str
+    value: float
+    error: float
+    milliseconds: float
+    size: int
+    difference: float
+    difference_error: float
+    note: str = ""
+
+    @property
+    def as_good(self) -> bool:
+        """Whether ``found`` is not better than this one by more than two standard errors."""
+        return self.difference <= 2 * self.difference_error
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The contenders, ``found`` first, and the metric that is shown."""
+
+    metric: str
+    contenders: tuple[Contender, ...]
+
+    def __getitem__(self, name: str) -> Contender:
+        return next(c for c in self.contenders if c.name == name)
+
+    @property
+    def advice(self) -> str:
+        """One sentence for whoever has to choose, the simplest sufficient model first."""
+        for name, model in ((LINEAR, "a linear model"), (TREES, "boosted trees")):
+            if self[name].as_good:
+                return f"{model} is as good here: use it" if name == LINEAR else f"{model} are as good here: use them"
+        if self[NO_SEARCH].as_good:
+            return "the default network is as good here as the one found"
+        return "the network found is better than every other row by more than two standard errors"
+
+
+def compare(result: Result) -> Comparison:
+    """Trains all four on the fresh splits of a search and compares them row by row."""
+    from nas import baselines
+    from nas.loop import fresh_splits, stop_epoch
+    from nas.training import Candidate, fit, train
+
+    data, splits, best = result.dataset, fresh_splits(result.dataset, result.seed), result.best
+    choices = result.space.default()
+    default = Candidate(result.space.architecture(choices), result.space.settings(choices))
+    screened = train(
+        [default],
+        data,
+        data.splits(best.fidelity.splits, result.seed),
+        best.fidelity,
+        seed=result.seed,
+        device=result.device,
+        operations=result.space.operations,
+    )[0]
+    plans = [
+        (FOUND, Candidate(best.architecture, best.settings), stop_epoch(best)),
+        (NO_SEARCH, default, round(float(np.median(screened.best_epochs))) if screened.best_epochs else None),
+    ]
+    rows: list[tuple[str, list[np.ndarray], float, int, str]] = []
+    for name, candidate, stop in plans:
+        predictions = []
+        for split in splits:
+            trained = fit(
+                candidate,
+                data,
+                split.train[: best.fidelity.rows],
+                epochs=best.fidelity.epochs,
+                seed=result.seed,
+                stop_epoch=stop,
+                device=result.device,
+                operations=result.space.operations,
+            )
+            predictions.append(trained.predict(data, split.validation))
+        size = sum(t.numel() * t.element_size() for t in trained.predictor.state_dict().values())
+        rows.append((name, predictions, milliseconds(trained.predictor, data), size, ""))
+    for name, key in ((TREES, "boosted_trees"), (LINEAR, "linear")):
+        found = baselines.evaluate(key, data, splits)
+        rows.append((name, found.predictions, found.milliseconds_per_row, found.size_bytes, found.note))
+    return _table(data, splits, rows)
+
+
+def milliseconds(predictor: Any, data: Dataset, repeats: int = 50) -> float:
+    """The median time in milliseconds to predict one row alone."""
+    import torch
+
+    device = next(iter(predictor.state_dict().values())).device
+    row = [torch.as_tensor(array[:1], device=device) for array in data.inputs.values()]
+    predictor.eval()
+    times = []
+    with torch.inference_mode():
+        for _ in range(repeats):
+            started = time.perf_counter()
+            predictor(*row)
+            times.append(time.perf_counter() - started)
+    return 1000 * float(np.median(times))
+
+
+def _table(data: Dataset, splits: list[Any], rows: list[tuple[str, list[np.ndarray], float, int, str]]) -> Comparison:
+    values = {name: _by_row(data, splits, predictions) for name, predictions, *_ in rows}
+    found = values[FOUND]
+    contenders = []
+    for name, _, spent, size, note in rows:
+        value, error = _mean(values[name])
+        difference, difference_error = (0.0, 0.0) if name == FOUND else _mean(found - values[name])
+        contenders.append(Contender(name, value, error, spent, size, difference, difference_error, note))
+    return Comparison(display(data.task), tuple(contenders))
+
+
+def _by_row(data: Dataset, splits: list[Any], predictions: list[np.ndarray]) -> np.ndarray:
+    """What each validation row adds to the metric (its mean over rows is the metric), shape (distinct rows,)."""
+    total, times = np.zeros(len(data)), np.zeros(len(data))
+    for split, predicted in zip(splits, predictions, strict=True):
+        y = data.y[split.validation]
+        if data.task == "classification":
+            value = (predicted.argmax(axis=1) == y).astype(float)
+        else:
+            value = 1 - (predicted - y) ** 2 / max(float(np.var(data.y)), 1e-30)
+        total[split.validation] += value
+        times[split.validation] += 1
+    return total[times > 0] / times[times > 0]
+
+
+def _mean(values: np.ndarray) -> tuple[float, float]:
+    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0

@@ -1,0 +1,599 @@
+"""The loop: ask, train, record, tell; the one place where all rooms meet.
+
+A ``Search`` is prepared from data, runs trial by trial, and ends in a ``Result``. With a budget in trials, one machine's
+result is a function of (seed, history snapshot, versions): interrupted and called again, a search replays what is
+recorded and goes on. Nothing is trained, proposed or stored here that another room could do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from nas.dataset import Dataset, load
+from nas.errors import SearchError
+from nas.metadataset import MetaDataset, shipped
+from nas.record import (
+    DatasetInfo,
+    Fidelity,
+    Outcome,
+    PastDataset,
+    Purpose,
+    Record,
+    SearchInfo,
+    digest_of,
+    evaluation_key,
+)
+
+if TYPE_CHECKING:
+    from nas.architecture import Architecture
+    from nas.controllers import Controller
+    from nas.result import Result
+    from nas.space import Choices, SearchSpace, Value
+    from nas.training import Candidate
+
+YOURS = "yours"  # the default history: the user's own, and what is shipped
+FINALISTS = 3  # trained again before one is named
+CONFIRM_SPLITS = 4  # fresh splits for that
+REPEATS = 200  # known evaluations asked for in a row before a space counts as exhausted
+STEPS, EPOCHS = 400, (8, 100)  # gradient steps aimed at, and the epochs they may take
+ROWS: Mapping[str, int] = {"tabular": 10_000, "image": 4_000}  # training rows of one evaluation at most
+
+Source = str | PathLike[str] | MetaDataset | None
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """What would be tried: the choice, the architecture it describes and the training settings."""
+
+    choices: Choices
+    architecture: Architecture
+    settings: Mapping[str, Value]
+
+
+def search(
+    data: object,
+    *,
+    target: str | None = None,
+    task: str | None = None,
+    groups: object = None,
+    space: SearchSpace | None = None,
+    trials: int = 30,
+    seconds: float | None = None,
+    controller: object = "meta",
+    history: Source = YOURS,
+    storage: Source = None,
+    name: str | None = None,
+    seed: int = 0,
+    fidelity: Fidelity | None = None,
+    test: Dataset | float | None = None,
+    device: str | None = None,
+) -> Result:
+    """Searches for a network for ``data`` and returns what was found.
+
+    The same call again returns the finished result; a larger ``trials`` continues it; an interrupted one goes on.
+    Ctrl-C ends the trials early and returns the best so far.
+
+    Args:
+        data: ``(X, y)`` arrays, a DataFrame, a ``Dataset``, a path (.csv, .parquet, .npz, a folder of images), or the
+            name of a dataset bundled with scikit-learn.
+        target: The column to predict, for tables.
+        task: ``classification`` or ``regression``; found from the target unless given.
+        groups: Rows of one group never stand on both sides of a split; shape (rows,).
+        space: The search space; chosen for the data unless given.
+        trials: Trainings of new candidates in total, >= 1. What is known already does not count.
+        seconds: Ends the search early after that time; the result then depends on the machine's speed.
+        controller: ``meta``, ``random``, ``evolution``, ``tpe``, a sampler of Optuna, or a function of a ``Problem``.
+        history: What may be learned from: a path, a database URL, a ``MetaDataset``, ``None`` for a cold search.
+        storage: Where this search is recorded; by default in ``history``, or in the user's own where that is no place.
+        name: Of the search; by default derived from data, space and protocol.
+        seed: Decides splits, initial weights and the controller's draws.
+        fidelity: Epochs, rows and splits of an evaluation; chosen for the size of the data unless given.
+        test: Rows set aside, as a fraction or a ``Dataset``; their score is reported once, from a network that never
+            saw them.
+        device: ``cpu`` or ``cuda``; a GPU is used where there is one.
+
+    Raises:
+        DataError: If the data cannot be learned from.
+        SearchError: If the search cannot start, or no candidate could be trained.
+    """
+    from tqdm import tqdm
+
+    dataset = load(data, target=target, task=task, groups=groups)
+    running = Search(
+        dataset,
+        space=space,
+        trials=trials,
+        seconds=seconds,
+        controller=controller,
+        history=history,
+        storage=storage,
+        name=name,
+        seed=seed,
+        fidelity=fidelity,
+        test=test,
+        device=device,
+    )
+    with running, tqdm(total=trials, desc=dataset.name, unit="trial", disable=None) as bar:
+        for _ in running.run():
+            bar.update()
+        return running.finish()
+
+
+def suggest(
+    data: object,
+    *,
+    k: int = 5,
+    target: str | None = None,
+    task: str | None = None,
+    space: SearchSpace | None = None,
+    controller: object = "meta",
+    history: Source = YOURS,
+    seed: int = 0,
+) -> list[Suggestion]:
+    """What would be tried first on ``data``, from history alone: ``k`` suggestions, best first, nothing trained."""
+    if not isinstance(k, int) or k < 1:
+        raise SearchError(f"`k >= 1` suggestions must be asked for, but got {k=}.")
+    dataset = load(data, target=target, task=task)
+    space = space or _default_space(dataset)
+    info = describe(dataset)
+    with _Histories(history, None, read_only=True) as histories:
+        asked = _controller(controller, space, seed, histories.past(), info).ask(k)
+    return [Suggestion(c, space.architecture(c), space.settings(c)) for c in asked]
+
+
+class Search:
+    """One search over its life: prepared, run trial by trial, finished. The arguments are those of ``search``.
+
+    Attributes:
+        dataset: The rows that are searched on; ``test`` the rows set aside, or None.
+        name: Of the search in its storage.
+        records: What was evaluated so far, in order.
+        notes: Sentences for the user about what was decided on the way.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        *,
+        space: SearchSpace | None = None,
+        trials: int = 30,
+        seconds: float | None = None,
+        controller: object = "meta",
+        history: Source = YOURS,
+        storage: Source = None,
+        name: str | None = None,
+        seed: int = 0,
+        fidelity: Fidelity | None = None,
+        test: Dataset | float | None = None,
+        device: str | None = None,
+    ) -> None:
+        if not isinstance(trials, int) or isinstance(trials, bool) or trials < 1:
+            raise SearchError(f"`trials >= 1` must hold, but got {trials=}; a search needs at least one.")
+        if seconds is not None and not seconds > 0:
+            raise SearchError(f"`seconds > 0` must hold, but got {seconds=}; leave it out for no limit.")
+        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+            raise SearchError(f"`seed >= 0` must be a whole number, but got {seed=}.")
+        self.whole = data
+        self.dataset, self.test = _set_aside(data, test, seed)
+        self.space = space or _default_space(self.dataset)
+        self.trials, self.seconds, self.seed = trials, seconds, seed
+        self.fidelity = fidelity or default_fidelity(self.dataset)
+        self.device = _device(device)
+        self.records: list[Record] = []
+        self.hits: list[Record] = []
+        self.notes: list[str] = list(self.dataset.dropped)
+        self._spec = controller
+        self._splits = self.dataset.splits(self.fidelity.splits, seed)
+        self._histories = _Histories(history, storage)
+        try:
+            self.info = describe(self.dataset, family=data.fingerprint[:16])
+            self.name = name or self._default_name(history is None)
+            self._begin()
+        except BaseException:
+            self._histories.close()
+            raise
+
+    def __enter__(self) -> Search:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._histories.close()
+
+    # ---- the trials --------------------------------------------------------------------------------------------
+
+    def run(self) -> Iterator[Record]:
+        """Yields the record of every trial when it is committed; those of an earlier call first.
+
+        The controller is asked again even where the answer is on record, so that a continued search is in the same
+        state as one that was never interrupted.
+        """
+        own = {record.number: record for record in self._own if record.purpose == "screen"}
+        known: dict[str, Record] = {}
+        repeats, started = 0, time.monotonic()
+        try:
+            while len(self.records) < self.trials and repeats < REPEATS:
+                if self.seconds is not None and time.monotonic() - started > self.seconds:
+                    break
+                number = len(self.records)
+                choices = self.controller.ask(1)[0]
+                architecture, settings = self.space.architecture(choices), self.space.settings(choices)
+                key = self._key(architecture, settings, self.fidelity)
+                hit = known.get(key) or self._past_keys.get(key)
+                recorded = own.get(number)
+                if hit is not None and (recorded is None or recorded.key != key):
+                    repeats += 1
+                    again = replace(hit, choices=choices)
+                    self.hits.append(again)
+                    self.controller.tell([again])
+                    continue
+                repeats = 0
+                record = recorded or self._evaluate(number, choices, architecture, settings, key)
+                known[record.key] = record
+                self.records.append(record)
+                self.controller.tell([record])
+                yield record
+        except KeyboardInterrupt:
+            self.notes.append(f"interrupted after {len(self.records)} of {self.trials} trials; the same call goes on")
+        if repeats >= REPEATS:
+            self.notes.append(f"the space holds no more than {len(self.records)} different candidates")
+
+    def finish(self) -> Result:
+        """Trains the finalists again on fresh splits and names the best.
+
+        Raises:
+            SearchError: If no candidate could be trained; it names the commonest reason.
+        """
+        from nas.result import Result
+
+        complete = sorted((r for r in [*self.records, *self._hits_once()] if r.score is not None), key=_by_score)
+        if not complete:
+            raise SearchError(_nothing_trained(self.records))
+        confirmed = [self._confirm(number, record) for number, record in enumerate(complete[:FINALISTS])]
+        scored = [(c.score, r) for r, c in zip(complete, confirmed, strict=False) if c.score is not None]
+        best = max(scored, key=lambda pair: pair[0])[1] if scored else complete[0]
+        if len(self.records) >= self.trials:
+            self._histories.storage.finish_search(self.name)
+        return Result(
+            best=best,
+            records=tuple(self.records),
+            confirmed=tuple(confirmed),
+            dataset=self.dataset,
+            whole=self.whole,
+            test=self.test,
+            space=self.space,
+            name=self.name,
+            storage=self._histories.storage.place,
+            seed=self.seed,
+            device=self.device,
+            explanation=self.controller.explain(),
+            notes=tuple(self.notes),
+        )
+
+    # ---- inside ------------------------------------------------------------------------------------------------
+
+    def _default_name(self, cold: bool) -> str:
+        what = {
+            "dataset": self.info.fingerprint,
+            "space": self.space.fingerprint,
+            "protocol": self._protocol(),
+            "seed": self.seed,
+            "cold": cold,
+        }
+        return f"{self.dataset.name}-{digest_of(what)[:8]}"
+
+    def _protocol(self) -> dict[str, Any]:
+        return {
+            "metric": self._metric,
+            "fidelity": self.fidelity.to_dict(),
+            "controller": _spec_name(self._spec),
+            "precision": _precision(self.device),
+        }
+
+    @property
+    def _metric(self) -> str:
+        return "brier" if self.dataset.task == "classification" else "nrmse"
+
+    def _begin(self) -> None:
+        """Opens the search in its storage, or continues it from the history it began with."""
+        import json
+
+        storage = self._histories.storage
+        begun = storage.search(self.name)
+        as_of = None if begun is None else begun.snapshot_last
+        snapshot = self._histories.snapshot(as_of)
+        protocol = self._protocol()
+        if begun is None:
+            storage.add_dataset(self.info)
+            storage.add_search(
+                SearchInfo(
+                    name=self.name,
+                    dataset=self.info.fingerprint,
+                    space=self.space.name,
+                    space_json=json.dumps(self.space.to_dict()),
+                    protocol=protocol,
+                    seed=self.seed,
+                    controller=_spec_name(self._spec),
+                    snapshot_last=snapshot.last,
+                    snapshot_digest=snapshot.digest,
+                    created=_now(),
+                )
+            )
+        else:
+            now = {"dataset": self.info.fingerprint, "protocol": protocol, "seed": self.seed}
+            then = {"dataset": begun.dataset, "protocol": dict(begun.protocol), "seed": begun.seed}
+            if now != then:
+                differs = ", ".join(key for key in now if now[key] != then[key])
+                raise SearchError(
+                    f"a search continues with the dataset, protocol and seed it began with, but {self.name!r} "
+                    f"differs in {differs}; give it another name."
+                )
+            if begun.snapshot_digest != snapshot.digest:
+                self.notes.append("the history this search began with has changed since: it continues, not as a replay")
+        self._own = storage.records(search=self.name)
+        past = self._histories.past(snapshot.last, without=self.name)
+        records = [r for p in past if p.info.fingerprint == self.info.fingerprint for r in p.records]
+        self._past_keys = {r.key: r for r in records if r.purpose == "screen"}
+        self.past = past
+        self.controller = _controller(self._spec, self.space, self.seed, past, self.info)
+
+    def _key(
+        self, architecture: Architecture, settings: Mapping[str, Value], fidelity: Fidelity, fresh: int = 0
+    ) -> str:
+        from nas.training import ENGINE
+
+        seed, precision = self.seed + fresh, _precision(self.device)
+        return evaluation_key(self.info.fingerprint, architecture.key, settings, fidelity, seed, precision, ENGINE)
+
+    def _evaluate(
+        self, number: int, choices: Choices, architecture: Architecture, settings: Mapping[str, Value], key: str
+    ) -> Record:
+        from nas.training import Candidate, train
+
+        candidate = Candidate(architecture, settings)
+        outcome = train(
+            [candidate],
+            self.dataset,
+            self._splits,
+            self.fidelity,
+            seed=self.seed,
+            device=self.device,
+            operations=self.space.operations,
+        )[0]
+        return self._recorded(number, choices, candidate, self.fidelity, outcome, key, "screen")
+
+    def _confirm(self, number: int, record: Record) -> Record:
+        """The finalist on fresh splits, each trained for the median of its best epochs: no epoch is picked by score."""
+        from nas.training import Candidate, train
+
+        fidelity = replace(self.fidelity, splits=CONFIRM_SPLITS)
+        stop = stop_epoch(record)
+        key = self._key(record.architecture, {**record.settings, "stop_epoch": stop}, fidelity, fresh=FRESH)
+        for old in self._own:
+            if old.purpose == "confirm" and old.key == key:
+                return old
+        candidate = Candidate(record.architecture, record.settings)
+        outcome = train(
+            [candidate],
+            self.dataset,
+            fresh_splits(self.dataset, self.seed),
+            fidelity,
+            seed=self.seed,
+            device=self.device,
+            operations=self.space.operations,
+            stop_epoch=stop,
+        )[0]
+        taken = [r.number for r in self._own if r.purpose == "confirm"]
+        number = max(taken, default=-1) + 1
+        confirmed = self._recorded(number, record.choices, candidate, fidelity, outcome, key, "confirm")
+        self._own = [*self._own, confirmed]
+        return confirmed
+
+    def _recorded(
+        self,
+        number: int,
+        choices: Mapping[str, Value],
+        candidate: Candidate,
+        fidelity: Fidelity,
+        outcome: Outcome,
+        key: str,
+        purpose: Purpose,
+    ) -> Record:
+        from nas.training import ENGINE
+
+        record = Record(
+            search=self.name,
+            number=number,
+            dataset=self.info.fingerprint,
+            space=self.space.name,
+            space_fingerprint=self.space.fingerprint,
+            choices=choices,
+            architecture=candidate.architecture,
+            settings=candidate.settings,
+            fidelity=fidelity,
+            seed=self.seed,
+            metric=self._metric,
+            outcome=outcome,
+            key=key,
+            engine=ENGINE,
+            created=_now(),
+            purpose=purpose,
+        )
+        self._histories.storage.append([record])
+        return record
+
+    def _hits_once(self) -> list[Record]:
+        """Known evaluations of other searches on these rows, each once."""
+        own = {record.key for record in self.records}
+        return list({hit.key: hit for hit in self.hits if hit.key not in own}.values())
+
+
+FRESH = 1_000_003  # added to a search's seed for splits no trial has seen
+
+
+def fresh_splits(dataset: Dataset, seed: int) -> list[Any]:
+    """The splits that only confirm and compare: no trial of a search with this seed was chosen on them."""
+    return dataset.splits(CONFIRM_SPLITS, seed + FRESH)
+
+
+def stop_epoch(record: Record) -> int:
+    """The median of the best epochs of a record's splits, counted from 1."""
+    from statistics import median
+
+    return max(1, round(median(record.outcome.best_epochs))) if record.outcome.best_epochs else record.fidelity.epochs
+
+
+def default_fidelity(dataset: Dataset) -> Fidelity:
+    """Enough to rank networks: about 400 steps on at most 10,000 rows (4,000 images), on two splits."""
+    from nas.training import batch_size
+
+    rows = max(1, min(int(0.75 * len(dataset)), ROWS[dataset.kind]))
+    steps = max(1, rows // batch_size(rows))
+    return Fidelity(epochs=min(max(round(STEPS / steps), EPOCHS[0]), EPOCHS[1]), rows=rows, splits=2)
+
+
+def describe(dataset: Dataset, family: str = "") -> DatasetInfo:
+    """What a history keeps of a dataset: sizes and meta-features, no raw data."""
+    from nas.metafeatures import VERSION, metafeatures
+
+    return DatasetInfo(
+        fingerprint=dataset.fingerprint,
+        name=dataset.name,
+        kind=dataset.kind,
+        task=dataset.task,
+        rows=len(dataset),
+        columns=dataset.columns,
+        classes=len(dataset.classes),
+        family=dataset.family or family,
+        metafeatures=metafeatures(dataset),
+        metafeatures_version=VERSION,
+    )
+
+
+class _Histories:
+    """What may be learned from and what is written to, opened together; often one database, never the shipped one."""
+
+    def __init__(self, history: Source, storage: Source, read_only: bool = False) -> None:
+        self._opened: list[MetaDataset] = []
+        place = None if history == YOURS else history
+        self.shipped = shipped() if history is not None and not isinstance(history, MetaDataset) else None
+        if history is None:
+            self.history = None
+        else:
+            self.history = history if isinstance(history, MetaDataset) else self._open(place, read_only)
+        if read_only:
+            return
+        if isinstance(storage, MetaDataset):
+            self.storage = storage
+        elif storage is not None:
+            self.storage = self._open(storage)
+        elif self.history is not None and not self.history.read_only:
+            self.storage = self.history
+        else:
+            self.storage = self._open(None)
+
+    def _open(self, place: Source, read_only: bool = False) -> MetaDataset:
+        assert not isinstance(place, MetaDataset)
+        opened = MetaDataset.open(place, read_only=read_only)
+        self._opened.append(opened)
+        return opened
+
+    def snapshot(self, as_of: int | None = None) -> Any:
+        from nas.metadataset import Snapshot
+
+        if self.history is None:
+            return Snapshot(last=0, digest="")
+        return self.history.snapshot(as_of)
+
+    def past(self, as_of: int | None = None, without: str = "") -> tuple[PastDataset, ...]:
+        """Past datasets, the shipped ones first, without the records of the search ``without``."""
+        found: list[PastDataset] = []
+        if self.shipped is not None:
+            found += self.shipped.past()
+        if self.history is not None:
+            found += self.history.past(as_of)
+        kept = [PastDataset(p.info, tuple(r for r in p.records if r.search != without)) for p in found]
+        return tuple(p for p in kept if p.records)
+
+    def __enter__(self) -> _Histories:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for opened in self._opened:
+            opened.close()
+
+
+def _controller(
+    spec: object, space: SearchSpace, seed: int, past: tuple[PastDataset, ...], info: DatasetInfo
+) -> Controller:
+    from nas.controllers import Problem, create
+
+    problem = Problem(
+        space=space,
+        seed=seed,
+        past=past,
+        metafeatures=info.metafeatures,
+        dataset=info.fingerprint,
+        task=info.task,
+        kind=info.kind,
+    )
+    return create(spec, problem)
+
+
+def _default_space(dataset: Dataset) -> SearchSpace:
+    from search_spaces import default_for
+
+    return default_for(dataset)
+
+
+def _set_aside(data: Dataset, test: Dataset | float | None, seed: int) -> tuple[Dataset, Dataset | None]:
+    if test is None or isinstance(test, Dataset):
+        return data, test
+    if not 0 < test < 1:
+        raise SearchError(f"`0 < test < 1` must hold for the share of rows set aside, but got {test=}.")
+    return data.holdout(seed, test)
+
+
+def _device(device: str | None) -> str:
+    import torch
+
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device not in ("cpu", "cuda"):
+        raise SearchError(f"`device` must be 'cpu' or 'cuda', but got {device!r}.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SearchError("device 'cuda' needs a GPU that torch can see, and there is none; use device='cpu'.")
+    return device
+
+
+def _precision(device: str) -> str:
+    return "bf16" if device == "cuda" else "float32"
+
+
+def _spec_name(spec: object) -> str:
+    return spec if isinstance(spec, str) else getattr(spec, "__qualname__", type(spec).__qualname__)
+
+
+def _by_score(record: Record) -> tuple[float, int]:
+    assert record.score is not None
+    return (-record.score, record.number)
+
+
+def _nothing_trained(records: list[Record]) -> str:
+    from collections import Counter
+
+    if not records:
+        return "a search needs at least one finished trial, but none was finished in time; allow more seconds."
+    (status, message), times = Counter((r.outcome.status, r.outcome.message) for r in records).most_common(1)[0]
+    return f"no candidate could be trained: {times} of {len(records)} ended as {status!r} ({message or 'no message'})."
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

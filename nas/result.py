@@ -1,0 +1,129 @@
+"""What a search leaves in the user's hands: the best record, the trained network, its export, an account of it all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from os import PathLike
+from typing import TYPE_CHECKING
+
+from nas.comparison import Comparison, compare
+from nas.dataset import Dataset
+from nas.loop import stop_epoch
+from nas.record import Record
+from nas.space import SearchSpace
+
+if TYPE_CHECKING:
+    import optuna
+
+    from nas.controllers import Explanation
+    from nas.export import ExportReport
+    from nas.model import Predictor
+    from nas.training import Trained
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The outcome of a search.
+
+    Attributes:
+        best: The record of the best candidate: architecture, settings, score with its error, cost.
+        records: Every trial, in order.
+        confirmed: The finalists' records on fresh splits, in the order of their screening scores.
+        dataset: The rows that were searched on; ``test`` those set aside, or None; ``whole`` both together.
+        space: The space that was searched.
+        name: Of the search in its history; ``storage`` is where that lies.
+        seed: Of the search.
+        device: What the candidates were trained on.
+        explanation: Whom the controller listened to in the end.
+        notes: Sentences about what was decided on the way.
+    """
+
+    best: Record
+    records: tuple[Record, ...]
+    confirmed: tuple[Record, ...]
+    dataset: Dataset
+    whole: Dataset
+    test: Dataset | None
+    space: SearchSpace
+    name: str
+    storage: str
+    seed: int
+    device: str
+    explanation: Explanation
+    notes: tuple[str, ...] = ()
+
+    def model(self) -> Predictor:
+        """The network found, trained on all rows for the median of its best epochs.
+
+        An ``nn.Module`` that takes the raw inputs (numbers with NaN, category codes, or uint8 images) and returns
+        probabilities, shape (rows, classes), or values, shape (rows,).
+        """
+        return self._refitted.predictor
+
+    def export(self, path: str | PathLike[str]) -> ExportReport:
+        """Writes the network to ``path`` (.onnx, .json for the architecture alone) and checks what was written."""
+        from nas.export import export
+
+        return export(self.model(), self.whole, path, architecture=self.best.architecture, settings=self.best.settings)
+
+    def explain(self) -> Explanation:
+        """Which past datasets spoke and with what weight, which were ignored and why; print it."""
+        return self.explanation
+
+    def compare(self) -> Comparison:
+        """The network found against no search, boosted trees and a linear model, on splits no trial has seen."""
+        return self._comparison
+
+    def test_metrics(self) -> dict[str, float]:
+        """All standard metrics on the test rows, from a network trained without them; empty without a test part."""
+        from nas.metrics import metrics
+
+        if self.test is None:
+            return {}
+        trained = self._fit(self.dataset)
+        scale = float(self.dataset.y.std()) if self.dataset.task == "regression" else 1.0
+        return metrics(self.test.task, trained.predict(self.test), self.test.y, scale or 1.0)
+
+    @property
+    def study(self) -> optuna.Study:
+        """The trials as an Optuna study in memory, for its plots and tools."""
+        import optuna
+
+        study = optuna.create_study(direction="maximize", study_name=self.name)
+        for record in self.records:
+            done = record.score is not None
+            study.add_trial(
+                optuna.trial.create_trial(
+                    state=optuna.trial.TrialState.COMPLETE if done else optuna.trial.TrialState.FAIL,
+                    value=record.score,
+                    params=dict(record.choices),
+                    distributions=self.space.distributions(dict(record.choices)),
+                    user_attrs={"architecture": record.architecture.summary(), **record.outcome.metrics},
+                )
+            )
+        return study
+
+    @cached_property
+    def _refitted(self) -> Trained:
+        return self._fit(self.whole)
+
+    @cached_property
+    def _comparison(self) -> Comparison:
+        return compare(self)
+
+    def _fit(self, data: Dataset) -> Trained:
+        import numpy as np
+
+        from nas.training import Candidate, fit
+
+        return fit(
+            Candidate(self.best.architecture, self.best.settings),
+            data,
+            np.arange(len(data)),
+            epochs=self.best.fidelity.epochs,
+            seed=self.seed,
+            stop_epoch=stop_epoch(self.best),
+            device=self.device,
+            operations=self.space.operations,
+        )
