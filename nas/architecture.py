@@ -1,12 +1,12 @@
 """``Architecture``: a frozen graph of operations in normal form, with an exact canonical key and JSON.
 
 Belongs here: names, versions and parameters of operations, how they are joined, when two architectures are the same.
-Not here: what an operation computes (``nas.operations``), how networks are built (``nas.model``), input and output sizes.
+Not here: what an operation computes (``nas.operations``), how networks are built (``nas.model``), data sizes.
 
 Normal form. A node applies its operation to the sum or the (unordered) concatenation of its predecessors. Zeros, nodes
 that no input reaches and nodes that do not reach the output are removed. An identity is only a place where edges meet:
 it is contracted, sums of sums and concatenations of concatenations are flattened, and what cannot be flattened (a
-concatenation inside a sum, a sum inside a concatenation) stays as one ``identity`` node, shared by all that use the same
+concatenation inside a sum, a sum inside a concatenation) stays as one ``identity`` node, shared by all that use that
 join. The output gives each predecessor a map of its own, so there both joins mean the same and both are flattened.
 Inputs of one name are one node. Each node's value is worked out once, after its predecessors', so no order of
 simplifications can matter.

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 
 from nas.errors import ArchitectureError
 
@@ -23,7 +24,7 @@ Edge = tuple[int, int, int]  # source, target, times
 Cell = list[int]
 Certificate = tuple[tuple[int, ...], tuple[Edge, ...]]
 
-WORK_LIMIT = 2_000_000  # neighbours looked at: about two seconds; networks need thousands
+WORK_LIMIT = 5_000_000  # neighbours looked at, two to four seconds; networks need thousands
 
 
 def canonical_order(colours: Sequence[str], edges: Sequence[Edge]) -> list[int]:
@@ -49,7 +50,7 @@ def canonical_order(colours: Sequence[str], edges: Sequence[Edge]) -> list[int]:
 
 
 class _Labelling:
-    """The search for one graph; ``work`` counts what it has looked at."""
+    """The search in one graph: the automorphisms met (nodes they do not name stay in place), the work done so far."""
 
     def __init__(self, size: int, edges: Sequence[Edge]) -> None:
         self.sources: list[list[tuple[int, int]]] = [[] for _ in range(size)]
@@ -57,6 +58,7 @@ class _Labelling:
         for source, target, times in edges:
             self.sources[target].append((source, times))
             self.targets[source].append((target, times))
+        self.automorphisms: list[dict[int, int]] = []
         self.work = 0
 
     def order(self, cells: list[Cell], first_only: bool = False) -> list[int]:
@@ -69,8 +71,11 @@ class _Labelling:
             return self._individualise(cells, first_only)
         colour = {node: index for index, cell in enumerate(cells) for node in cell}
         orders = [self.order(part, first_only) if len(part) > 1 else part[0] for part in parts]
-        orders.sort(key=lambda order: self._certificate(order, colour))
-        return sorted((node for order in orders for node in order), key=colour.__getitem__)
+        ranked = sorted((self._certificate(order, colour), order) for order in orders)
+        for (one, nodes), (other, images) in pairwise(ranked):
+            if one == other:
+                self.automorphisms.append(dict(zip(nodes + images, images + nodes, strict=True)))
+        return sorted((node for _, order in ranked for node in order), key=colour.__getitem__)
 
     def _refine(self, cells: list[Cell]) -> list[Cell]:
         """Returns the coarsest ordered refinement in which all nodes of a cell see the same cells equally often."""
@@ -137,22 +142,34 @@ class _Labelling:
         """Returns the order with the least certificate over the nodes of the smallest cell, each put first in turn."""
         chosen = min((i for i, cell in enumerate(cells) if len(cell) > 1), key=lambda i: len(cells[i]))
         colour = {node: index for index, cell in enumerate(cells) for node in cell}
-        seen: set[Certificate] = set()
-        best: tuple[Certificate, list[int]] | None = None
+        orbit = {node: node for node in colour}
+        known = len(self.automorphisms)
+        seen: dict[Certificate, list[int]] = {}  # any leaf serves to recognise an image
+        least: Certificate | None = None  # of the leaves that the rules choose
+        tried: list[int] = []
         for node in cells[chosen]:
+            if any(_find(orbit, node) == _find(orbit, other) for other in tried):
+                continue
             others = [other for other in cells[chosen] if other != node]
-            trial = [*cells[:chosen], [node], others, *cells[chosen + 1 :]]
+            trial = self._refine([*cells[:chosen], [node], others, *cells[chosen + 1 :]])
             leaf = self.order(trial, first_only=True)
             if first_only:
                 return leaf
-            if (certificate := self._certificate(leaf, colour)) in seen:
-                continue
-            order = self.order(trial)
-            seen |= {certificate, least := self._certificate(order, colour)}
-            if best is None or least < best[0]:
-                best = least, order
-        assert best is not None
-        return best[1]
+            tried.append(node)
+            certificate = self._certificate(leaf, colour)
+            if certificate in seen:
+                self.automorphisms.append(dict(zip(seen[certificate], leaf, strict=True)))
+            else:
+                order = self.order(trial)
+                final = self._certificate(order, colour)
+                least = final if least is None else min(least, final)
+                seen |= {certificate: leaf, final: order}
+            for automorphism in self.automorphisms[known:]:
+                for one, image in automorphism.items():
+                    orbit[_find(orbit, one)] = _find(orbit, image)
+            known = len(self.automorphisms)
+        assert least is not None
+        return seen[least]
 
     def _certificate(self, order: list[int], colour: dict[int, int]) -> Certificate:
         """Returns the colours and the inner edges of ``order``: equal for two orders only if they are isomorphic."""
@@ -179,6 +196,6 @@ def _find(root: dict[int, int], node: int) -> int:
 
 def _too_symmetric(size: int) -> ArchitectureError:
     return ArchitectureError(
-        f"an architecture must be small or irregular enough to be named exactly, but this one of {size} nodes has too many "
-        "symmetries; use fewer nodes, or break the symmetry with parameters."
+        f"an architecture must be small or irregular enough to be named exactly, but this one of {size} nodes has too "
+        "many symmetries; use fewer nodes, or break the symmetry with parameters."
     )
