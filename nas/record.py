@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, cast, get_args
 
-from nas.architecture import Architecture
+from nas.architecture import Architecture, Value
 from nas.errors import HistoryError, NasError, SearchError, nearest
 
-Value = str | int | float | bool | None
 Status = Literal["complete", "diverged", "oom", "timeout", "error"]
 Purpose = Literal["screen", "confirm"]
 
@@ -162,7 +161,7 @@ class Outcome:
     def from_dict(cls, data: object) -> Outcome:
         """Returns the outcome that ``to_dict`` described; anything else is a HistoryError."""
         kinds = {"status": str, "message": str, "score": _MAYBE, "standard_error": _MAYBE, "metrics": dict}
-        fields = _fields("outcome", data, kinds | {"curve": list, "best_epochs": list, "cost": dict})
+        fields = checked_fields("outcome", data, kinds | {"curve": list, "best_epochs": list, "cost": dict})
         for name in ("metrics", "curve"):
             _all_numbers(f"outcome.{name}", fields[name])
         fields["cost"] = Cost.from_dict(fields["cost"])
@@ -239,7 +238,7 @@ class Record:
         texts = ("search", "dataset", "space", "space_fingerprint", "metric", "key", "engine", "created", "purpose")
         kinds = dict.fromkeys(texts, str) | dict.fromkeys(("number", "seed"), int)
         nested = dict.fromkeys(("choices", "architecture", "settings", "fidelity", "outcome"), dict)
-        fields = _fields("record", data, kinds | nested)
+        fields = checked_fields("record", data, kinds | nested)
         try:
             fields["architecture"] = Architecture.from_dict(fields["architecture"])
             fields["fidelity"] = Fidelity.from_dict(fields["fidelity"])
@@ -283,7 +282,7 @@ class DatasetInfo:
     @classmethod
     def from_dict(cls, data: object) -> DatasetInfo:
         """Returns the description that ``to_dict`` gave; anything else is a HistoryError."""
-        fields = _fields("dataset", data, _DATASET)
+        fields = checked_fields("dataset", data, _DATASET)
         _all_numbers("dataset.metafeatures", fields["metafeatures"])
         return cls(**fields)
 
@@ -348,12 +347,13 @@ def evaluation_key(
 ) -> str:
     """Returns the sha256 hex that names an evaluation: two of one key would train the same network on the same rows.
 
-    Every argument counts, the order in which settings are listed does not.
+    Every argument counts; the order in which settings are listed does not, nor whether a whole number is an int.
     """
+    plain = _scalars("settings", settings)
     content = {
         "dataset": dataset_fp,
         "architecture": architecture_key,
-        "settings": _scalars("settings", settings),
+        "settings": {name: int(v) if isinstance(v, float) and v.is_integer() else v for name, v in plain.items()},
         "fidelity": fidelity.to_dict(),
         "seed": _count("seed", seed),
         "precision": precision,
@@ -386,12 +386,12 @@ _SEARCH: dict[str, _Kind] = {
 def _read(cls: type[Any], data: object, kinds: Mapping[str, _Kind]) -> Any:
     """Returns ``cls`` of the checked fields; a rule broken at its birth is a HistoryError too."""
     try:
-        return cls(**_fields(cls.__name__.lower(), data, kinds))
+        return cls(**checked_fields(cls.__name__.lower(), data, kinds))
     except SearchError as error:
         raise HistoryError(str(error)) from error
 
 
-def _fields(what: str, data: object, kinds: Mapping[str, Any]) -> dict[str, Any]:
+def checked_fields(what: str, data: object, kinds: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a copy of ``data`` if it is a dict of exactly these keys and kinds (bool is no number here)."""
     if not isinstance(data, dict):
         raise HistoryError(f"A {what} is read from a JSON object, but got {type(data).__name__}.")

@@ -1,0 +1,269 @@
+"""Tables, connections and their faults: everything of the history that depends on SQLAlchemy or SQLite.
+
+Belongs here: what is specific to a database. Statements are SQLAlchemy Core without dialect features, JSON is text, so
+that PostgreSQL runs the same ones. Does not belong here: what the rows mean (``rows``, ``store``). This module imports
+SQLAlchemy; ``store`` imports it when a history is opened.
+
+SQLite: write-ahead log, so that readers and one writer do not block each other; every write begins with
+``BEGIN IMMEDIATE``, which waits for its turn; ``synchronous=NORMAL``: killing the process loses nothing that was
+committed, a power cut may lose the last transactions but never the file's integrity.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.pool import StaticPool
+
+from nas.errors import HistoryError
+from nas.metadataset.rows import COLUMNS
+from nas.record import SCHEMA_VERSION
+
+BUSY_SECONDS = 60
+APPLICATION_ID = 0x6E617331
+"""``nas1``, kept in the header of a SQLite file: whether a file is a history is known without opening it."""
+
+_TYPES: dict[type, Any] = {str: sa.Text(), int: sa.BigInteger(), float: sa.Float(53)}
+_METADATA = sa.MetaData()
+META = sa.Table(
+    "nas_meta",
+    _METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+DATASETS = sa.Table(
+    "nas_datasets",
+    _METADATA,
+    sa.Column("fingerprint", sa.Text, primary_key=True),
+    sa.Column("info", sa.Text, nullable=False),
+)
+SEARCHES = sa.Table(
+    "nas_searches",
+    _METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("dataset", sa.Text, nullable=False, index=True),
+    sa.Column("info", sa.Text, nullable=False),
+)
+RECORDS = sa.Table(
+    "nas_records",
+    _METADATA,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    *(sa.Column(name, _TYPES[kind], nullable=name == "score") for name, kind in COLUMNS.items()),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.UniqueConstraint("search", "purpose", "number"),
+    sa.Index("nas_records_key", "key"),
+    sa.Index("nas_records_dataset", "dataset"),
+    sqlite_autoincrement=True,
+)
+
+
+def open_file(path: Path, *, read_only: bool) -> sa.Engine:
+    """Returns a checked engine over a SQLite file, made where it is missing; HistoryError if it is something else."""
+    if _is_new(path):
+        if read_only:
+            raise HistoryError(f"There is no history at {path}; check the path, or open it for writing to begin one.")
+        _make_folder(path.parent)
+    uri = path.absolute().as_uri()
+    engine = _sqlite(uri + ("?mode=ro" if read_only else "?mode=rwc"))
+    try:
+        if read_only and not _readable(engine):
+            engine.dispose()
+            engine = _sqlite(uri + "?immutable=1")
+        _prepare(engine, str(path), read_only=read_only)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def open_memory() -> sa.Engine:
+    """Returns an engine over an empty history in memory."""
+    engine = _sqlite(":memory:")
+    _prepare(engine, ":memory:", read_only=False)
+    return engine
+
+
+def open_url(url: str, *, read_only: bool) -> tuple[sa.Engine, str]:
+    """Returns a checked engine over any database SQLAlchemy reaches, and its address without the password."""
+    try:
+        address = sa.make_url(url)
+        if address.drivername == "postgresql":
+            address = address.set(drivername="postgresql+psycopg")
+        engine = sa.create_engine(address, pool_pre_ping=True)
+    except ImportError as error:
+        raise HistoryError(
+            f"The history {url.split('://')[0]}://... needs a driver: pip install nas[postgres]."
+        ) from error
+    except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as error:
+        raise HistoryError(f"{url.split('://')[0]}://... is not a database address: {error}.") from error
+    place = address.render_as_string(hide_password=True)
+    _prepare(engine, place, read_only=read_only)
+    return engine, place
+
+
+@contextmanager
+def transaction(engine: sa.Engine, place: str, *, write: bool = False) -> Iterator[sa.Connection]:
+    """Yields a connection inside one transaction; what the database complains of becomes a HistoryError."""
+    try:
+        with engine.connect() as connection:
+            connection.execution_options(nas_write=write)
+            with connection.begin():
+                yield connection
+    except sa.exc.DBAPIError as error:
+        raise HistoryError(_explain(place, str(error.orig))) from error
+    except (sa.exc.SQLAlchemyError, sqlite3.Error, UnicodeEncodeError) as error:
+        raise HistoryError(_explain(place, str(error))) from error
+
+
+def take_turn(connection: sa.Connection) -> None:
+    """Waits until no other writer is at work, so that ids follow the order of commits; SQLite has done so already."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"LOCK TABLE {RECORDS.name} IN SHARE ROW EXCLUSIVE MODE")
+
+
+def tidy(engine: sa.Engine) -> None:
+    """Moves what is in the write-ahead log into the file, so that what was overwritten there is gone from both."""
+    if engine.dialect.name == "sqlite":
+        connection = engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            connection.close()
+
+
+def schema_version(connection: sa.Connection) -> int | None:
+    """Returns the version of the tables, None where there are none."""
+    if not sa.inspect(connection).has_table(META.name):
+        return None
+    value = connection.scalar(sa.select(META.c.value).where(META.c.name == "schema_version"))
+    return int(value) if value is not None and str(value).isdecimal() else None
+
+
+def _prepare(engine: sa.Engine, place: str, *, read_only: bool) -> None:
+    """Makes the tables where there are none, and refuses versions this library does not know."""
+    with transaction(engine, place) as connection:
+        version = schema_version(connection)
+    if version is None and not read_only:
+        with transaction(engine, place, write=True) as connection:
+            version = schema_version(connection)
+            if version is None:
+                version = _create(connection, place)
+    if version is None:
+        raise HistoryError(f"{place} is not a history of this library: it lacks the table {META.name}.")
+    if version != SCHEMA_VERSION:
+        raise HistoryError(
+            f"{place} has schema version {version}, but this library reads version {SCHEMA_VERSION}; "
+            "upgrade the library to open it."
+        )
+    if engine.dialect.name == "sqlite" and not read_only:
+        _write_ahead(engine, place)
+
+
+def _create(connection: sa.Connection, place: str) -> int:
+    taken = set(sa.inspect(connection).get_table_names()) & set(_METADATA.tables)
+    if taken:
+        raise HistoryError(
+            f"{place} is not a history of this library: it has {', '.join(sorted(taken))} but no version."
+        )
+    _METADATA.create_all(connection)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    meta = {"schema_version": str(SCHEMA_VERSION), "created": now}
+    connection.execute(sa.insert(META), [{"name": name, "value": value} for name, value in meta.items()])
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+    return SCHEMA_VERSION
+
+
+def _write_ahead(engine: sa.Engine, place: str) -> None:
+    """Switches the file to a write-ahead log; another process may be doing the same, so it is tried for a while."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        connection = engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise HistoryError(_explain(place, str(error))) from error
+            time.sleep(0.02)
+        finally:
+            connection.close()
+
+
+def _sqlite(target: str) -> sa.Engine:
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            target, uri=target != ":memory:", timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA secure_delete = ON")  # what is forgotten is overwritten
+        return connection
+
+    if target == ":memory:":
+        engine = sa.create_engine("sqlite://", creator=connect, poolclass=StaticPool)
+    else:
+        engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.QueuePool)
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        write = connection.get_execution_options().get("nas_write")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def _is_new(path: Path) -> bool:
+    """Returns whether a history can begin at ``path``; HistoryError if a file that is no history is there.
+
+    Reads 100 bytes and leaves the file alone: https://www.sqlite.org/fileformat.html, 1.3 and 1.3.15.
+    """
+    if path.is_dir():
+        raise HistoryError(f"{path} is a folder; a history is one file, for example {path / 'history.db'}.")
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise HistoryError(f"The history {path} cannot be read: {error.strerror}.") from error
+    if header and (header[:16] != b"SQLite format 3\0" or header[68:72] != APPLICATION_ID.to_bytes(4, "big")):
+        raise HistoryError(f"{path} is not a history of this library; it was left as it is: choose another file.")
+    return not header
+
+
+def _readable(engine: sa.Engine) -> bool:
+    """Returns whether SQLite can read the file in place; it cannot where its log needs a folder it may not write to."""
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")
+        return True
+    except sa.exc.OperationalError:
+        return False
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HistoryError(f"The folder {folder} for a history cannot be made: {error.strerror}.") from error
+
+
+def _explain(place: str, complaint: str) -> str:
+    """Returns one sentence for what a database complained of."""
+    text = complaint.lower()
+    if "locked" in text or "busy" in text:
+        return f"The history {place} stayed locked by another process for {BUSY_SECONDS} s; try again when it is done."
+    if "full" in text or "i/o error" in text:
+        return f"The history {place} cannot be written ({complaint}): free some space; what it held before is intact."
+    if "readonly" in text or "read-only" in text or "unable to open" in text:
+        return f"The history {place} cannot be written ({complaint}); choose another place with storage=."
+    if "malformed" in text or "not a database" in text:
+        return f"The history {place} is damaged ({complaint}); restore it from a copy or a pack."
+    return f"The history {place} cannot be used: {' '.join(complaint.split())}."

@@ -1,0 +1,458 @@
+"""``MetaDataset``: the history itself. What is asked of it belongs here; how a database does it is in ``sql``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import weakref
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas.architecture import Architecture
+from nas.errors import HistoryError, nearest
+from nas.metadataset import place as places
+from nas.metadataset.place import MEMORY
+from nas.metadataset.rows import Row, digest_of_row, dumps, loads, record_of, row_of
+from nas.record import DatasetInfo, PastDataset, Record, SearchInfo, digest_of
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+REMEMBERED = 100_000  # parsed architectures kept by one open history
+_MODULUS = 2**256
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a history held at one moment: the id of its last record (0 where empty) and a digest of the content."""
+
+    last: int
+    digest: str
+
+
+class MetaDataset:
+    """Every dataset, search and record of the past; a context manager. Made by ``open`` and ``from_pack``.
+
+    place: where it is; notice: one sentence where that is not what was asked for, else empty; read_only: whether every
+    writing method refuses. Whatever the file or the database complains of is a HistoryError of one sentence. What a
+    writing method wrote is committed when it returns.
+    """
+
+    def __init__(self, engine: sa.Engine, place: str, *, read_only: bool = False, notice: str = "") -> None:
+        self.place = place
+        self.read_only = read_only
+        self.notice = notice
+        self._engine = engine
+        self._process = os.getpid()
+        self._lock = threading.RLock()
+        self._architectures: dict[str, Architecture] = {}
+        self._close = weakref.finalize(self, engine.dispose)
+
+    @classmethod
+    def open(cls, source: str | Path | None = None, *, read_only: bool = False) -> MetaDataset:
+        """Returns the history at ``source``, begun where nothing is there yet.
+
+        source: a path, a pack (``.parquet``, read only), ``":memory:"``, a SQLAlchemy URL, or None for the default
+        place: $NAS_HISTORY or the user's data folder. Where the default cannot be written, a temporary copy takes its
+        place and ``notice`` says so.
+        """
+        from nas.metadataset import sql
+
+        source = places.local(source)
+        if source == MEMORY:
+            return cls(sql.open_memory(), MEMORY, read_only=read_only)
+        if isinstance(source, str):
+            engine, address = sql.open_url(source, read_only=read_only)
+            return cls(engine, address, read_only=read_only)
+        if source is not None and places.is_pack(source):
+            return cls.from_pack(source)
+        path, notice = (source, "") if source is not None else places.default(read_only=read_only)
+        return cls(sql.open_file(path, read_only=read_only), str(path), read_only=read_only, notice=notice)
+
+    @classmethod
+    def from_pack(cls, path: str | Path) -> MetaDataset:
+        """Returns the content of a pack, in memory and read only; HistoryError unless every field of it is sound."""
+        from nas.metadataset import pack, sql
+
+        content = pack.read(Path(path))
+        history = cls(sql.open_memory(), str(path))
+        history._architectures = content.architectures
+        for info in content.datasets:
+            history.add_dataset(info)
+        for search in content.searches:
+            history.add_search(search)
+        history._append_rows(content.rows)
+        history.read_only = True
+        return history
+
+    def __enter__(self) -> MetaDataset:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"MetaDataset({self.place!r})"
+
+    def __len__(self) -> int:
+        """Returns how many records there are."""
+        from nas.metadataset import sql
+
+        with self._reading() as connection:
+            return int(connection.scalar(sql.sa.select(sql.sa.func.count()).select_from(sql.RECORDS)) or 0)
+
+    def close(self) -> None:
+        """Lets go of the database; reading or writing again opens it anew."""
+        self._engine.dispose()
+
+    def add_dataset(self, info: DatasetInfo) -> None:
+        """Keeps what is known of a dataset; of two descriptions the first stays, unless its meta-features are older."""
+        from nas.metadataset import sql
+
+        table, text = sql.DATASETS, dumps(info.to_dict())
+        with self._writing() as connection:
+            known = connection.scalar(sql.sa.select(table.c.info).where(table.c.fingerprint == info.fingerprint))
+            if known is None:
+                connection.execute(sql.sa.insert(table).values(fingerprint=info.fingerprint, info=text))
+            elif DatasetInfo.from_dict(loads(known)).metafeatures_version < info.metafeatures_version:
+                connection.execute(
+                    sql.sa.update(table).where(table.c.fingerprint == info.fingerprint).values(info=text)
+                )
+
+    def datasets(self) -> list[DatasetInfo]:
+        """Returns every dataset, by fingerprint."""
+        from nas.metadataset import sql
+
+        with self._reading() as connection:
+            texts = connection.scalars(sql.sa.select(sql.DATASETS.c.info).order_by(sql.DATASETS.c.fingerprint)).all()
+        return sorted((DatasetInfo.from_dict(loads(text)) for text in texts), key=lambda info: info.fingerprint)
+
+    def add_search(self, info: SearchInfo) -> SearchInfo:
+        """Keeps what is known of a search and returns it as kept.
+
+        A search added again keeps when it was created and what it had learned from; ``finished`` is taken over.
+        HistoryError where its name belongs to a search on other data, or with another space, protocol, seed or
+        controller.
+        """
+        from nas.metadataset import sql
+
+        table = sql.SEARCHES
+        with self._writing() as connection:
+            known = connection.scalar(sql.sa.select(table.c.info).where(table.c.name == info.name))
+            if known is None:
+                values = {"name": info.name, "dataset": info.dataset, "info": dumps(info.to_dict())}
+                connection.execute(sql.sa.insert(table).values(values))
+                return info
+            kept = SearchInfo.from_dict(loads(known))
+            for field in ("dataset", "space", "space_json", "protocol", "seed", "controller"):
+                if getattr(kept, field) != getattr(info, field):
+                    raise HistoryError(
+                        f"The search {info.name!r} is in {self.place} with another {field}; give this one another name."
+                    )
+            if info.finished and info.finished != kept.finished:
+                kept = replace(kept, finished=info.finished)
+                statement = sql.sa.update(table).where(table.c.name == info.name)
+                connection.execute(statement.values(info=dumps(kept.to_dict())))
+            return kept
+
+    def search(self, name: str) -> SearchInfo | None:
+        """Returns what is known of a search, None where there is none of that name."""
+        from nas.metadataset import sql
+
+        with self._reading() as connection:
+            text = connection.scalar(sql.sa.select(sql.SEARCHES.c.info).where(sql.SEARCHES.c.name == name))
+        return None if text is None else SearchInfo.from_dict(loads(text))
+
+    def searches(self) -> list[SearchInfo]:
+        """Returns every search, by time of creation, then name."""
+        from nas.metadataset import sql
+
+        with self._reading() as connection:
+            texts = connection.scalars(sql.sa.select(sql.SEARCHES.c.info)).all()
+        return sorted((SearchInfo.from_dict(loads(text)) for text in texts), key=lambda info: (info.created, info.name))
+
+    def append(self, records: Iterable[Record]) -> int:
+        """Keeps records, all of them or none, and returns how many were new; they are committed on return.
+
+        A record that is there already (same search, purpose, number and content) is passed over; a different one at the
+        same place is a HistoryError, as is a dataset that was never added.
+        """
+        return self._append_rows([row_of(record) for record in records])
+
+    def records(
+        self, *, search: str | None = None, dataset: str | None = None, as_of: int | None = None
+    ) -> list[Record]:
+        """Returns records in the order they were kept: of one search, of one dataset (fingerprint), up to an id."""
+        from nas.metadataset import sql
+
+        table = sql.RECORDS
+        wanted = sql.sa.select(table).order_by(table.c.id)
+        if search is not None:
+            wanted = wanted.where(table.c.search == search)
+        if dataset is not None:
+            wanted = wanted.where(table.c.dataset == dataset)
+        if as_of is not None:
+            wanted = wanted.where(table.c.id <= as_of)
+        return [self._record(row) for row in self._rows(wanted)]
+
+    def find(self, key: str, as_of: int | None = None) -> Record | None:
+        """Returns the first record of an evaluation key, a complete one where there is one; None where none is."""
+        from nas.metadataset import sql
+
+        table = sql.RECORDS
+        wanted = sql.sa.select(table).where(table.c.key == key)
+        if as_of is not None:
+            wanted = wanted.where(table.c.id <= as_of)
+        failed = sql.sa.case((table.c.status == "complete", 0), else_=1)
+        rows = self._rows(wanted.order_by(failed, table.c.id).limit(1))
+        return self._record(rows[0]) if rows else None
+
+    def past(self, as_of: int | None = None, *, datasets: Collection[str] | None = None) -> list[PastDataset]:
+        """Returns each dataset with its records, ordered by content alone: two copies of a history give the same.
+
+        as_of: records up to this id only; datasets: these fingerprints only. Datasets without a record are left out.
+        """
+        infos = {info.fingerprint: info for info in self.datasets() if datasets is None or info.fingerprint in datasets}
+        found: dict[str, list[Record]] = {fingerprint: [] for fingerprint in infos}
+        if datasets is None:
+            records = self.records(as_of=as_of)
+        else:
+            records = [record for name in infos for record in self.records(dataset=name, as_of=as_of)]
+        for record in records:
+            if record.dataset in found:
+                found[record.dataset].append(record)
+        for group in found.values():
+            group.sort(key=lambda record: (record.search, record.number, record.purpose))
+        return [PastDataset(infos[name], tuple(group)) for name, group in found.items() if group]
+
+    def counts(self, as_of: int | None = None) -> dict[str, int]:
+        """Returns how many records each search has, by name."""
+        from nas.metadataset import sql
+
+        table = sql.RECORDS
+        wanted = sql.sa.select(table.c.search, sql.sa.func.count()).group_by(table.c.search)
+        if as_of is not None:
+            wanted = wanted.where(table.c.id <= as_of)
+        with self._reading() as connection:
+            return {name: int(count) for name, count in sorted(tuple(row) for row in connection.execute(wanted))}
+
+    def snapshot(self, as_of: int | None = None) -> Snapshot:
+        """Returns the last id (at most ``as_of``) and a digest of the records up to it and of their datasets.
+
+        The digest is the sha256 of a sum modulo 2^256 of each record's and each dataset's own sha256 (a multiset hash:
+        Clarke et al., 2003), so the order in which records came does not count.
+        """
+        from nas.metadataset import sql
+
+        table, known = sql.RECORDS, sql.DATASETS
+        with self._reading() as connection:
+            last = int(connection.scalar(sql.sa.select(sql.sa.func.max(table.c.id))) or 0)
+            last = last if as_of is None else min(last, as_of)
+            digests = connection.scalars(sql.sa.select(table.c.digest).where(table.c.id <= last)).all()
+            used = sql.sa.exists().where(table.c.dataset == known.c.fingerprint, table.c.id <= last)
+            infos = connection.scalars(sql.sa.select(known.c.info).where(used)).all()
+        total = sum(int(text, 16) for text in digests)
+        total += sum(int(hashlib.sha256(text.encode()).hexdigest(), 16) for text in infos)
+        text = f"{len(digests)}:{total % _MODULUS}"
+        return Snapshot(last, hashlib.sha256(text.encode()).hexdigest())
+
+    def neighbours(self, metafeatures: Mapping[str, float], k: int) -> list[tuple[DatasetInfo, float]]:
+        """Returns the k nearest datasets and their distances, nearest first (``nas.metadataset.distance``).
+
+        Datasets that share no meta-feature are left out; a dataset that is itself in the history comes first, at 0.
+        """
+        from nas.metadataset.distance import distances
+
+        infos = self.datasets()
+        away = distances(metafeatures, [info.metafeatures for info in infos])
+        near = sorted((float(distance), index) for index, distance in enumerate(away) if distance < float("inf"))
+        return [(infos[index], distance) for distance, index in near[:k]]
+
+    def forget(self, search: str) -> int:
+        """Removes a search, its records, and its dataset unless something else refers to it; returns how many records.
+
+        In SQLite the freed bytes are overwritten. Ids are never given again. HistoryError where no such search is.
+        """
+        from nas.metadataset import sql
+
+        sa, records, searches = sql.sa, sql.RECORDS, sql.SEARCHES
+        with self._writing() as connection:
+            own = connection.scalars(sa.select(records.c.dataset).where(records.c.search == search).distinct())
+            touched = set(own) | set(connection.scalars(sa.select(searches.c.dataset).where(searches.c.name == search)))
+            if not touched:
+                names = connection.scalars(sa.select(searches.c.name)).all()
+                raise HistoryError(
+                    f"There is no search {search!r} in {self.place};{nearest(search, names)} nothing was removed."
+                )
+            removed = connection.execute(sa.delete(records).where(records.c.search == search)).rowcount
+            connection.execute(sa.delete(searches).where(searches.c.name == search))
+            for name in touched:
+                used = sa.select(records.c.id).where(records.c.dataset == name).limit(1)
+                meant = sa.select(searches.c.name).where(searches.c.dataset == name).limit(1)
+                if connection.scalar(used) is None and connection.scalar(meant) is None:
+                    connection.execute(sa.delete(sql.DATASETS).where(sql.DATASETS.c.fingerprint == name))
+        sql.tidy(self._engine)
+        return int(removed)
+
+    def merge(self, other: MetaDataset) -> dict[str, int]:
+        """Copies what ``other`` has and this one lacks; returns how many datasets, searches and records were new.
+
+        Doing it twice adds nothing. Where both have a search of one name that is not the same search, the other's comes
+        under ``name~`` and eight digits of its content.
+        """
+        before = self._sizes()
+        for info in other.datasets():
+            self.add_dataset(info)
+        infos = {info.name: info for info in other.searches()}
+        for name in sorted(infos.keys() | other.counts().keys()):
+            self._merge_search(name, infos.get(name), other._search_rows(name))
+        return {what: count - before[what] for what, count in self._sizes().items()}
+
+    def export_pack(self, path: str | Path) -> Path:
+        """Writes everything into one Parquet file to pass on, and returns its path; what it reveals is written inside.
+
+        Messages of failures stay out: they may quote the data.
+        """
+        from nas.metadataset import pack
+
+        rows = [row for name in self.counts() for row in self._search_rows(name)]
+        return pack.write(Path(path), self.datasets(), self.searches(), rows)
+
+    def import_pack(self, path: str | Path) -> dict[str, int]:
+        """Merges a pack into this history and returns how many datasets, searches and records were new."""
+        with MetaDataset.from_pack(path) as other:
+            return self.merge(other)
+
+    def _merge_search(self, name: str, info: SearchInfo | None, rows: Sequence[Row]) -> None:
+        own = self.search(name)
+        clash = own is not None and info is not None and _identity(own) != _identity(info)
+        if not clash:
+            held = {(row["purpose"], row["number"]): digest_of_row(row) for row in self._search_rows(name)}
+            places = ((row, held.get((row["purpose"], row["number"]))) for row in rows)
+            clash = any(digest is not None and digest != digest_of_row(row) for row, digest in places)
+        if clash:
+            known = _identity(info) if info is not None else name
+            name = f"{name}~{digest_of(known)[:8]}"
+            rows = [row | {"search": name} for row in rows]
+            info = replace(info, name=name) if info is not None else None
+        if info is not None:
+            self.add_search(info)
+        self._append_rows(rows)
+
+    def _append_rows(self, rows: Sequence[Row]) -> int:
+        from nas.metadataset import sql
+
+        if not rows:
+            return 0
+        with self._writing() as connection:
+            for name in {row["dataset"] for row in rows}:
+                wanted = sql.sa.select(sql.DATASETS.c.fingerprint).where(sql.DATASETS.c.fingerprint == name)
+                if connection.scalar(wanted) is None:
+                    raise HistoryError(f"The dataset {name[:80]!r} is not in {self.place}; call add_dataset first.")
+            new = self._new_rows(connection, rows)
+            if new:
+                connection.execute(sql.sa.insert(sql.RECORDS), new)
+            return len(new)
+
+    def _new_rows(self, connection: sa.Connection, rows: Sequence[Row]) -> list[Row]:
+        """Returns the rows not there yet, with their digest; HistoryError where a different one is at their place."""
+        held: dict[tuple[str, str, int], str] = {}
+        for search in {row["search"] for row in rows}:
+            held |= _held(connection, search, [row["number"] for row in rows if row["search"] == search])
+        new = []
+        for row in rows:
+            place, digest = (row["search"], row["purpose"], row["number"]), digest_of_row(row)
+            if place not in held:
+                held[place] = digest
+                new.append(row | {"digest": digest})
+            elif held[place] != digest:
+                raise HistoryError(
+                    f"Search {place[0]!r} has another record as number {place[2]} ({place[1]}) in {self.place}; "
+                    "give this search another name."
+                )
+        return new
+
+    def _search_rows(self, name: str) -> list[Row]:
+        """Returns the rows of a search, each one read once so that nothing unsound is passed on."""
+        return [row_of(record) for record in self.records(search=name)]
+
+    def _sizes(self) -> dict[str, int]:
+        from nas.metadataset import sql
+
+        tables = {"datasets": sql.DATASETS, "searches": sql.SEARCHES, "records": sql.RECORDS}
+        count = sql.sa.func.count()
+        with self._reading() as connection:
+            return {
+                name: int(connection.scalar(sql.sa.select(count).select_from(table)) or 0)
+                for name, table in tables.items()
+            }
+
+    def _record(self, row: Mapping[str, Any]) -> Record:
+        if len(self._architectures) > REMEMBERED:
+            self._architectures = {}
+        return record_of(row, self._architectures)
+
+    def _rows(self, statement: sa.Select[Any]) -> list[Row]:
+        with self._reading() as connection:
+            return [dict(row) for row in connection.execute(statement).mappings()]
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        from nas.metadataset import sql
+
+        self._leave_parent()
+        with self._lock, sql.transaction(self._engine, self.place) as connection:
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        from nas.metadataset import sql
+
+        if self.read_only:
+            raise HistoryError(f"{self.place} was opened to be read only; open another history for writing.")
+        self._leave_parent()
+        with self._lock, sql.transaction(self._engine, self.place, write=True) as connection:
+            sql.take_turn(connection)
+            yield connection
+
+    def _leave_parent(self) -> None:
+        """Gives a forked process connections of its own (https://www.sqlite.org/howtocorrupt.html, 2.6)."""
+        if os.getpid() != self._process and self.place != MEMORY:
+            self._engine.dispose(close=False)
+            self._process = os.getpid()
+
+
+def shipped() -> MetaDataset:
+    """Returns the history that comes with the library: the packs in ``nas/knowledge``, in memory; empty without any."""
+    from importlib import resources
+
+    history = MetaDataset.open(MEMORY)
+    folder = resources.files("nas") / "knowledge"
+    if folder.is_dir():
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+            if entry.name.endswith(".parquet"):
+                with resources.as_file(entry) as path:
+                    history.import_pack(path)
+    history.place = "shipped"
+    history.read_only = True
+    return history
+
+
+def _held(connection: sa.Connection, search: str, numbers: Sequence[int]) -> dict[tuple[str, str, int], str]:
+    """Returns the digests a search has at places from the least to the greatest of these numbers."""
+    from nas.metadataset import sql
+
+    table = sql.RECORDS
+    wanted = sql.sa.select(table.c.purpose, table.c.number, table.c.digest).where(
+        table.c.search == search, table.c.number >= min(numbers), table.c.number <= max(numbers)
+    )
+    return {(search, purpose, number): digest for purpose, number, digest in connection.execute(wanted)}
+
+
+def _identity(info: SearchInfo) -> dict[str, Any]:
+    """Returns what makes two searches of one name the same one: everything but when it finished."""
+    return info.to_dict() | {"finished": ""}
