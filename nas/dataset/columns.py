@@ -1,0 +1,253 @@
+"""One column of a table: what it is, and the same reading of it for new rows.
+
+Here belong the rules for a single pandas column (numbers, dates, categories, ids, free text); the table as a whole
+belongs to ``nas.dataset.table``. pandas is imported inside functions.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import numbers
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nas.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_LEVELS = 255
+"""Levels a text column keeps, the commonest; the others are read as unknown (-1)."""
+AGREE = 0.95
+"""Share of the values present that must read as numbers (or dates) for the column to count as such."""
+DATE_PARTS = ("year", "month", "weekday", "hour", "days")
+"""Numbers a date becomes; ``weekday`` 0 = Monday, ``days`` since 1970 with the time of day as a fraction."""
+
+_DAYS = ("%Y/%m/%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%m-%d-%Y", "%d-%m-%Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%y")
+_MONTH_NAMES = ("%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y")
+_TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+DATE_FORMATS = ("ISO8601", *(day + time for time in _TIMES for day in _DAYS + _MONTH_NAMES))
+"""Formats tried in this order (``pandas.to_datetime``); where two read the same number of values the first wins."""
+
+_ID_NAME = re.compile(r"(^|[\W_])(id|ids|idx|index|key|rowid|rownames|uuid|guid)$|[a-z](Id|ID)$|^unnamed: ?\d+$|^$")
+_NUMBER = (numbers.Real, decimal.Decimal, np.bool_)
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """What one column became: numbers by name, or codes with their levels, or (both empty) nothing; and why."""
+
+    numeric: Mapping[str, np.ndarray] = field(default_factory=dict)
+    codes: np.ndarray | None = None
+    levels: tuple[str, ...] = ()
+    date_format: str = ""
+    note: str = ""
+
+
+def recognise(name: str, column: pd.Series) -> Column:
+    """Returns what the column is; every decision other than plain numbers and plain categories has a ``note``.
+
+    Booleans and numbers stay numbers (infinite ones become missing); text that reads as numbers or dates to 95 % is
+    read so; dates become ``DATE_PARTS`` that vary; other text becomes codes of its levels. Dropped: columns that are
+    empty or constant, ids (all-distinct text; distinct integers named like an id), free text, and text in which more
+    than half of the values differ.
+    """
+    kind, values = _kind(name, column)
+    if kind == "number":
+        return _number(name, values, column)
+    if kind == "date":
+        return _date(name, values, "ISO8601")
+    if kind == "category":
+        return _category(name, values, declared=[_word(level) for level in column.cat.categories])
+    present = values.dropna()
+    if len(present) == 0:
+        return Column(note=f"column {name!r} is empty: dropped")
+    as_numbers = read_numbers(values)
+    unread = present[np.isnan(as_numbers[values.notna().to_numpy()])]
+    if len(unread) <= (1.0 - AGREE) * len(present):
+        return _number(
+            name, as_numbers, column, f" {len(unread)} entries such as {unread.iloc[0]!r}" if len(unread) else ""
+        )
+    date_format = find_date_format(present)
+    if date_format:
+        return _date(name, values, date_format)
+    return _text(name, values, present)
+
+
+def read_numbers(column: pd.Series) -> np.ndarray:
+    """Returns the column as float64 ``[n]``; NaN where there is no number, infinities kept, booleans as 0 and 1."""
+    import pandas as pd
+
+    if pd.api.types.is_timedelta64_dtype(column):
+        return (column / pd.Timedelta(days=1)).to_numpy(dtype=np.float64)
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(object)
+    if not pd.api.types.is_numeric_dtype(column):
+        truth = {True: 1.0, False: 0.0, "True": 1.0, "False": 0.0, "true": 1.0, "false": 0.0}
+        column = column.astype(object).map(lambda v: truth.get(v, v) if isinstance(v, bool | np.bool_ | str) else v)
+        column = pd.to_numeric(column, errors="coerce")
+    return column.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def read_words(column: pd.Series) -> pd.Series:
+    """Returns the column as stripped text (object, None where missing or blank); 3.0 reads as ``3``."""
+    words = column.astype(object).map(_word)
+    return words.where(words.notna(), None)
+
+
+def read_date_parts(column: pd.Series, date_format: str) -> dict[str, np.ndarray]:
+    """Returns every one of ``DATE_PARTS`` as float64 ``[n]``, NaN where the value does not read as ``date_format``."""
+    times = _times(column, date_format)
+    midnight = times.dt.normalize()
+    days = (midnight - _epoch()).dt.days + (times - midnight).dt.total_seconds() / 86400.0
+    parts = {"year": times.dt.year, "month": times.dt.month, "weekday": times.dt.weekday, "hour": times.dt.hour}
+    return {key: part.to_numpy(dtype=np.float64, na_value=np.nan) for key, part in (parts | {"days": days}).items()}
+
+
+def find_date_format(present: pd.Series) -> str:
+    """Returns the first of ``DATE_FORMATS`` that reads most of these texts and at least 95 %, or an empty string."""
+    sample = present.iloc[:: max(len(present) // 200, 1)]
+    if sample.str.contains(r"\d.*[-/. :].*\d", regex=True).mean() < AGREE:
+        return ""
+    shares = {form: float(_times(sample, form).notna().mean()) for form in DATE_FORMATS}
+    likely = [form for form, share in shares.items() if share >= AGREE - 0.05]
+    if not likely:
+        return ""
+    full = {form: float(_times(present, form).notna().mean()) for form in likely}
+    best = max(full, key=lambda form: full[form])
+    return best if full[best] >= AGREE else ""
+
+
+def to_float32(values: np.ndarray) -> np.ndarray:
+    """Returns float32 with infinite (or too large) values as NaN."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = np.asarray(values).astype(np.float32)
+    return np.where(np.isinf(values), np.float32("nan"), values)
+
+
+def _kind(name: str, column: pd.Series) -> tuple[str, Any]:
+    """Returns "number" with float64 values, or "date", "category" or "text" with a Series."""
+    import pandas as pd
+
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return "category", read_words(column)
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return "date", column
+    if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
+        if pd.api.types.is_complex_dtype(column):
+            raise DataError(f"column {name!r} must hold real numbers, but is complex; split it into two columns.")
+        return "number", read_numbers(column)
+    present = column.dropna()
+    if len(present) and not all(isinstance(value, str) for value in present):
+        odd = next((v for v in present if not isinstance(v, (str, bytes, datetime.date, *_NUMBER))), None)
+        if odd is not None:
+            raise DataError(f"column {name!r} must hold numbers or text, but holds a {type(odd).__name__}; convert it.")
+        if all(isinstance(value, _NUMBER) for value in present):
+            return "number", read_numbers(column)
+        if all(isinstance(value, datetime.date) for value in present):
+            return "date", column
+    return "text", read_words(column)
+
+
+def _number(name: str, values: np.ndarray, column: pd.Series, unread: str = "") -> Column:
+    array = to_float32(values)
+    notes = [f"{unread} are no numbers and count as missing"] if unread else []
+    infinite = int((~np.isnan(values) & np.isnan(array)).sum())
+    if infinite:
+        notes.append(f" {infinite} infinite values count as missing")
+    missing = np.isnan(array)
+    if missing.all():
+        return Column(note=f"column {name!r} is empty: dropped")
+    distinct = len(np.unique(array[~missing]))
+    if distinct == 1 and not missing.any():
+        return Column(note=f"column {name!r} is always {array[0]:g}: dropped")
+    exact = len(np.unique(values[~missing]))
+    whole = bool((np.mod(values[~missing], 1) == 0).all())
+    if whole and not missing.any() and exact == len(values) and _is_id(name, values):
+        return Column(note=f"column {name!r} numbers the rows: dropped")
+    if distinct < 0.9 * exact:
+        notes.append(f" 32-bit floats tell {distinct} of {exact} distinct values apart; subtract its smallest value")
+    return Column({name: array}, note=f"column {name!r}:{';'.join(notes)}" if notes else "")
+
+
+def _is_id(name: str, values: np.ndarray) -> bool:
+    found = _ID_NAME.search(name) or _ID_NAME.search(name.lower())
+    return bool(found) and (not name.lower().startswith("unnamed") or bool((np.diff(values) > 0).all()))
+
+
+def _date(name: str, column: pd.Series, date_format: str) -> Column:
+    parts = {key: to_float32(values) for key, values in read_date_parts(column, date_format).items()}
+    vary = {key: values for key, values in parts.items() if len(np.unique(values[~np.isnan(values)])) > 1}
+    if not vary:
+        return Column(note=f"column {name!r} is always the same date, or empty: dropped")
+    how = "dates" if date_format == "ISO8601" else f"dates ({date_format})"
+    note = f"column {name!r} holds {how}: encoded as {', '.join(vary)}"
+    return Column({f"{name}.{key}": values for key, values in vary.items()}, date_format=date_format, note=note)
+
+
+def _text(name: str, values: pd.Series, present: pd.Series) -> Column:
+    distinct, length = present.nunique(), float(present.str.len().mean())
+    spaces = float(present.str.count(r"\s").mean())
+    if distinct > len(present) / 2 and (length > 30.0 or spaces >= 3.0):
+        return Column(note=f"column {name!r} is free text ({distinct} different values): dropped")
+    if distinct == len(present) and distinct > 1:
+        return Column(note=f"column {name!r} is different in every row, like an id: dropped")
+    if distinct > len(present) / 2 and len(present) >= 20:
+        return Column(note=f"column {name!r} is nearly an id ({distinct} values in {len(present)} rows): dropped")
+    return _category(name, values)
+
+
+def _category(name: str, words: pd.Series, declared: list[str | None] | None = None) -> Column:
+    counts = words.value_counts()
+    if len(counts) == 0:
+        return Column(note=f"column {name!r} is empty: dropped")
+    if len(counts) == 1 and not words.isna().any():
+        return Column(note=f"column {name!r} is always {counts.index[0]!r}: dropped")
+    kept = sorted(sorted(counts.index), key=lambda level: -counts[level])[:MAX_LEVELS]
+    order = [level for level in declared if level in kept] if declared else sorted(kept)
+    levels = tuple(str(level) for level in order)
+    rest = len(counts) - len(levels)
+    note = f"column {name!r}: {rest} of {len(counts)} levels, the rarest, are read as unknown" if rest > 0 else ""
+    return Column(codes=encode_words(words, levels), levels=levels, note=note)
+
+
+def encode_words(words: pd.Series, levels: tuple[str, ...]) -> np.ndarray:
+    """Returns int64 ``[n]`` codes of ``levels``, -1 where the word is missing or unknown."""
+    codes = {level: code for code, level in enumerate(levels)}
+    return np.array([codes.get(word, -1) for word in words], dtype=np.int64)
+
+
+def _word(value: Any) -> str | None:
+    import pandas as pd
+
+    if (
+        value is None
+        or value is pd.NA
+        or value is pd.NaT
+        or (isinstance(value, float | np.floating) and np.isnan(value))
+    ):
+        return None
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value).strip() or None
+
+
+def _times(column: pd.Series, date_format: str) -> pd.Series:
+    import pandas as pd
+
+    if not pd.api.types.is_datetime64_any_dtype(column):
+        column = pd.to_datetime(column.astype(object), format=date_format, errors="coerce", utc=True)
+    return column.dt.tz_convert("UTC").dt.tz_localize(None) if column.dt.tz is not None else column
+
+
+def _epoch() -> Any:
+    import pandas as pd
+
+    return pd.Timestamp(1970, 1, 1)
