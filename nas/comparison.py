@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nas.metrics import display
+from nas.protocol import fresh_splits, stop_epoch
 
 if TYPE_CHECKING:
     from nas.dataset import Dataset
@@ -75,7 +76,6 @@ class Comparison:
 def compare(result: Result) -> Comparison:
     """Trains all four on the fresh splits of a search and compares them row by row."""
     from nas import baselines
-    from nas.loop import fresh_splits, stop_epoch
     from nas.training import Candidate, fit, train
 
     data, splits, best = result.dataset, fresh_splits(result.dataset, result.seed), result.best

@@ -1,7 +1,7 @@
 """The loop: ask, train, record, tell; the one place where all rooms meet.
 
-A ``Search`` is prepared from data, runs trial by trial, and ends in a ``Result``. With a budget in trials, one machine's
-result is a function of (seed, history snapshot, versions): interrupted and called again, a search replays what is
+A ``Search`` is prepared from data, runs trial by trial, and ends in a ``Result``. With a budget in trials on one
+machine it is a function of (seed, history snapshot, versions): interrupted and called again, it replays what is
 recorded and goes on. Nothing is trained, proposed or stored here that another room could do.
 """
 
@@ -17,6 +17,15 @@ from typing import TYPE_CHECKING, Any
 from nas.dataset import Dataset, load
 from nas.errors import SearchError
 from nas.metadataset import MetaDataset, shipped
+from nas.protocol import (
+    CONFIRM_SPLITS,
+    FINALISTS,
+    FRESH,
+    default_fidelity,
+    fresh_splits,
+    metric_of,
+    stop_epoch,
+)
 from nas.record import (
     DatasetInfo,
     Fidelity,
@@ -28,20 +37,16 @@ from nas.record import (
     digest_of,
     evaluation_key,
 )
+from nas.result import Result
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
     from nas.controllers import Controller
-    from nas.result import Result
     from nas.space import Choices, SearchSpace, Value
     from nas.training import Candidate
 
 YOURS = "yours"  # the default history: the user's own, and what is shipped
-FINALISTS = 3  # trained again before one is named
-CONFIRM_SPLITS = 4  # fresh splits for that
 REPEATS = 200  # known evaluations asked for in a row before a space counts as exhausted
-STEPS, EPOCHS = 400, (8, 100)  # gradient steps aimed at, and the epochs they may take
-ROWS: Mapping[str, int] = {"tabular": 10_000, "image": 4_000}  # training rows of one evaluation at most
 
 Source = str | PathLike[str] | MetaDataset | None
 
@@ -248,8 +253,6 @@ class Search:
         Raises:
             SearchError: If no candidate could be trained; it names the commonest reason.
         """
-        from nas.result import Result
-
         complete = sorted((r for r in [*self.records, *self._hits_once()] if r.score is not None), key=_by_score)
         if not complete:
             raise SearchError(_nothing_trained(self.records))
@@ -257,7 +260,7 @@ class Search:
         scored = [(c.score, r) for r, c in zip(complete, confirmed, strict=False) if c.score is not None]
         best = max(scored, key=lambda pair: pair[0])[1] if scored else complete[0]
         if len(self.records) >= self.trials:
-            self._histories.storage.finish_search(self.name)
+            self._histories.storage.add_search(replace(self._kept, finished=_now()))
         return Result(
             best=best,
             records=tuple(self.records),
@@ -288,15 +291,11 @@ class Search:
 
     def _protocol(self) -> dict[str, Any]:
         return {
-            "metric": self._metric,
+            "metric": metric_of(self.dataset),
             "fidelity": self.fidelity.to_dict(),
             "controller": _spec_name(self._spec),
             "precision": _precision(self.device),
         }
-
-    @property
-    def _metric(self) -> str:
-        return "brier" if self.dataset.task == "classification" else "nrmse"
 
     def _begin(self) -> None:
         """Opens the search in its storage, or continues it from the history it began with."""
@@ -304,36 +303,23 @@ class Search:
 
         storage = self._histories.storage
         begun = storage.search(self.name)
-        as_of = None if begun is None else begun.snapshot_last
-        snapshot = self._histories.snapshot(as_of)
-        protocol = self._protocol()
-        if begun is None:
-            storage.add_dataset(self.info)
-            storage.add_search(
-                SearchInfo(
-                    name=self.name,
-                    dataset=self.info.fingerprint,
-                    space=self.space.name,
-                    space_json=json.dumps(self.space.to_dict()),
-                    protocol=protocol,
-                    seed=self.seed,
-                    controller=_spec_name(self._spec),
-                    snapshot_last=snapshot.last,
-                    snapshot_digest=snapshot.digest,
-                    created=_now(),
-                )
-            )
-        else:
-            now = {"dataset": self.info.fingerprint, "protocol": protocol, "seed": self.seed}
-            then = {"dataset": begun.dataset, "protocol": dict(begun.protocol), "seed": begun.seed}
-            if now != then:
-                differs = ", ".join(key for key in now if now[key] != then[key])
-                raise SearchError(
-                    f"a search continues with the dataset, protocol and seed it began with, but {self.name!r} "
-                    f"differs in {differs}; give it another name."
-                )
-            if begun.snapshot_digest != snapshot.digest:
-                self.notes.append("the history this search began with has changed since: it continues, not as a replay")
+        snapshot = self._histories.snapshot(begun.snapshot_last if begun else None)
+        info = SearchInfo(
+            name=self.name,
+            dataset=self.info.fingerprint,
+            space=self.space.name,
+            space_json=json.dumps(self.space.to_dict(), sort_keys=True),
+            protocol=self._protocol(),
+            seed=self.seed,
+            controller=_spec_name(self._spec),
+            snapshot_last=snapshot.last,
+            snapshot_digest=snapshot.digest,
+            created=_now(),
+        )
+        storage.add_dataset(self.info)
+        self._kept = storage.add_search(info)  # refuses a name that belongs to another search
+        if self._kept.snapshot_digest != snapshot.digest:
+            self.notes.append("the history this search began with has changed since: it goes on, but not as a replay")
         self._own = storage.records(search=self.name)
         past = self._histories.past(snapshot.last, without=self.name)
         records = [r for p in past if p.info.fingerprint == self.info.fingerprint for r in p.records]
@@ -416,7 +402,7 @@ class Search:
             settings=candidate.settings,
             fidelity=fidelity,
             seed=self.seed,
-            metric=self._metric,
+            metric=metric_of(self.dataset),
             outcome=outcome,
             key=key,
             engine=ENGINE,
@@ -430,30 +416,6 @@ class Search:
         """Known evaluations of other searches on these rows, each once."""
         own = {record.key for record in self.records}
         return list({hit.key: hit for hit in self.hits if hit.key not in own}.values())
-
-
-FRESH = 1_000_003  # added to a search's seed for splits no trial has seen
-
-
-def fresh_splits(dataset: Dataset, seed: int) -> list[Any]:
-    """The splits that only confirm and compare: no trial of a search with this seed was chosen on them."""
-    return dataset.splits(CONFIRM_SPLITS, seed + FRESH)
-
-
-def stop_epoch(record: Record) -> int:
-    """The median of the best epochs of a record's splits, counted from 1."""
-    from statistics import median
-
-    return max(1, round(median(record.outcome.best_epochs))) if record.outcome.best_epochs else record.fidelity.epochs
-
-
-def default_fidelity(dataset: Dataset) -> Fidelity:
-    """Enough to rank networks: about 400 steps on at most 10,000 rows (4,000 images), on two splits."""
-    from nas.training import batch_size
-
-    rows = max(1, min(int(0.75 * len(dataset)), ROWS[dataset.kind]))
-    steps = max(1, rows // batch_size(rows))
-    return Fidelity(epochs=min(max(round(STEPS / steps), EPOCHS[0]), EPOCHS[1]), rows=rows, splits=2)
 
 
 def describe(dataset: Dataset, family: str = "") -> DatasetInfo:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nas.comparison import Comparison, compare
 from nas.dataset import Dataset
-from nas.loop import stop_epoch
+from nas.protocol import stop_epoch
 from nas.record import Record
 from nas.space import SearchSpace
 

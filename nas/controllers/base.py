@@ -15,6 +15,7 @@ and a search that was interrupted continues by telling the records again. No alg
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -68,6 +69,25 @@ class Explanation:
     own: float = 0.0
     ignored: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def line(self) -> str:
+        """The account in one line: the three datasets with the most to say, the search's own model, who was ignored."""
+        loud = [(name, share) for name, share in self.weights.items() if share >= 0.005]
+        parts = ["  ".join(f"{name} {share:.0%}" for name, share in loud[:3])]
+        if len(loud) > 3:
+            parts[0] += f"  and {len(loud) - 3} others {sum(share for _, share in loud[3:]):.0%}"
+        parts.append(f"own model {self.own:.0%}" if loud else "no past dataset")
+        if self.ignored:
+            parts.append(f"ignored {len(self.ignored)} ({Counter(self.ignored.values()).most_common(1)[0][0]})")
+        return "listening to " + " | ".join(part for part in parts if part)
+
+    def __str__(self) -> str:
+        rows = [f"{share:7.1%}  {name}" for name, share in self.weights.items() if share > 0]
+        rows.append(f"{self.own:7.1%}  what this search has seen itself")
+        rows += [f"{0:7.1%}  {name}" for name, share in self.weights.items() if share <= 0]
+        rows += [f"{0:7.1%}  {name} (ignored: {reason})" for name, reason in self.ignored.items()]
+        return "\n".join([*rows, *self.notes])
 
 
 @runtime_checkable

@@ -1,0 +1,44 @@
+"""The evaluation protocol: how thoroughly candidates are screened, on which rows finalists are confirmed.
+
+Screening on two splits with one seed ranks networks well enough (splits tell more than seeds); what is left is the
+selection's own optimism, so that finalists are trained again on splits no trial was chosen on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import median
+
+from nas.dataset import Dataset, Split
+from nas.record import Fidelity, Record
+
+FINALISTS = 3  # trained again before one is named
+CONFIRM_SPLITS = 4  # fresh splits for that
+FRESH = 1_000_003  # added to a search's seed for splits that no trial has seen
+STEPS, EPOCHS = 400, (8, 100)  # gradient steps aimed at, and the epochs they may take
+ROWS: Mapping[str, int] = {"tabular": 10_000, "image": 4_000}  # training rows of one evaluation at most
+
+
+def default_fidelity(dataset: Dataset) -> Fidelity:
+    """Enough to rank networks: about 400 steps on at most 10,000 rows (4,000 images), on two splits."""
+    from nas.training import batch_size
+
+    rows = max(1, min(int(0.75 * len(dataset)), ROWS[dataset.kind]))
+    steps = max(1, rows // batch_size(rows))
+    return Fidelity(epochs=min(max(round(STEPS / steps), EPOCHS[0]), EPOCHS[1]), rows=rows, splits=2)
+
+
+def metric_of(dataset: Dataset) -> str:
+    """What the score is the negative of: ``brier`` in classification, ``nrmse`` in regression."""
+    return "brier" if dataset.task == "classification" else "nrmse"
+
+
+def fresh_splits(dataset: Dataset, seed: int) -> list[Split]:
+    """The splits that only confirm and compare: no trial of a search with this seed was chosen on them."""
+    return dataset.splits(CONFIRM_SPLITS, seed + FRESH)
+
+
+def stop_epoch(record: Record) -> int:
+    """The median of the best epochs of a record's splits, counted from 1."""
+    best = record.outcome.best_epochs
+    return max(1, round(median(best))) if best else record.fidelity.epochs
