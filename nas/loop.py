@@ -209,6 +209,16 @@ class Search:
     def __exit__(self, *exception: object) -> None:
         self._histories.close()
 
+    @property
+    def storage(self) -> str:
+        """Where the search is recorded."""
+        return self._histories.storage.place
+
+    @property
+    def known(self) -> str:
+        """How many past datasets there are to learn from, in words."""
+        return self._histories.counted(self.past)
+
     # ---- the trials --------------------------------------------------------------------------------------------
 
     def run(self) -> Iterator[Record]:
@@ -480,6 +490,12 @@ class _Histories:
             found += self.history.past(as_of)
         kept = [PastDataset(p.info, tuple(r for r in p.records if r.search != without)) for p in found]
         return tuple(p for p in kept if p.records)
+
+    def counted(self, past: tuple[PastDataset, ...]) -> str:
+        if self.shipped is None and self.history is None:
+            return "not learned from"
+        shipped = 0 if self.shipped is None else len(self.shipped.past())
+        return f"{shipped} datasets shipped + {len(past) - shipped} yours"
 
     def __enter__(self) -> _Histories:
         return self

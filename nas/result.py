@@ -65,7 +65,8 @@ class Result:
         """Writes the network to ``path`` (.onnx, .json for the architecture alone) and checks what was written."""
         from nas.export import export
 
-        return export(self.model(), self.whole, path, architecture=self.best.architecture, settings=self.best.settings)
+        scores = {"metric": self.best.metric, "score": self.best.score}
+        return export(self.model(), self.whole, path, settings=self.best.settings, scores=scores)
 
     def explain(self) -> Explanation:
         """Which past datasets spoke and with what weight, which were ignored and why; print it."""

@@ -1,0 +1,188 @@
+"""Candidates for their scores: every split of each, failures turned into outcomes."""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from nas import metrics
+from nas.model import Count, count
+from nas.operations import BUILTIN, Operation
+from nas.record import Cost, Fidelity, Outcome
+from nas.training.faults import DivergedError, OutOfMemoryError, OutOfTimeError, free_memory, is_out_of_memory
+from nas.training.fit import fit_fold
+from nas.training.learn import Budget, outputs
+from nas.training.recipe import Candidate, batch_size, derive
+from nas.training.resident import Fold
+
+if TYPE_CHECKING:
+    from nas.dataset import Dataset
+    from nas.dataset.splits import Split
+
+_SPLIT, _SUBSAMPLE = 10, 11  # purposes of seeds
+
+
+def train(
+    candidates: Sequence[Candidate],
+    data: Dataset,
+    splits: Sequence[Split],
+    fidelity: Fidelity,
+    *,
+    seed: int,
+    device: str = "cpu",
+    operations: Mapping[str, Operation] = BUILTIN,
+    seconds: float | None = None,
+    max_memory: int | None = None,
+    stop_epoch: int | None = None,
+) -> list[Outcome]:
+    """Returns the outcome of each candidate, in order; a candidate that fails is an outcome, never an exception.
+
+    A candidate is trained on the first ``fidelity.splits`` splits for ``fidelity.epochs`` epochs on at most
+    ``fidelity.rows`` training rows of each (a shuffle by seed decides which; a smaller number takes a part of a larger
+    one's). The score is the mean over splits, its standard error comes from the losses of all validation rows. On the
+    CPU an outcome, its seconds aside, depends on (candidate, data, splits, fidelity, seed) alone, not on the others.
+
+    Args:
+        candidates: What to train.
+        data: The rows the splits number.
+        splits: At least ``fidelity.splits`` of them.
+        fidelity: Epochs, rows and splits.
+        seed: Of everything random.
+        device: "cpu", "cuda" or "cuda:1".
+        operations: Name -> operation.
+        stop_epoch: Ends every schedule after so many epochs and judges that epoch, so that none is picked by score.
+        seconds: Wall time allowed for each candidate, over all its splits.
+        max_memory: Bytes a candidate may need; by default what is free on the device when its turn comes.
+        stop_epoch: Stops the schedule after so many epochs and scores what is there, so that no epoch is chosen on the
+            rows it is scored on; without it the best epoch's weights are kept and scored.
+    """
+    folds = [_fold(data, split, fidelity, seed, i, device) for i, split in enumerate(splits[: fidelity.splits])]
+    if len(folds) < fidelity.splits:
+        raise ValueError(f"fidelity.splits must be at most the {len(splits)} splits given, but is {fidelity.splits}.")
+    return [
+        _outcome(each, folds, Budget(fidelity.epochs, stop_epoch), seed, operations, seconds, max_memory)
+        for each in candidates
+    ]
+
+
+def _fold(data: Dataset, split: Split, fidelity: Fidelity, seed: int, index: int, device: str) -> Fold:
+    rows = np.asarray(split.train)
+    if len(rows) > fidelity.rows:
+        rng = np.random.default_rng(derive(seed, _SUBSAMPLE, index))
+        rows = np.sort(rng.permutation(rows)[: fidelity.rows])
+    return Fold(data, rows, np.asarray(split.validation), device)
+
+
+def split_seed(seed: int, index: int) -> int:
+    """Returns the seed with which ``fit`` repeats what ``train(seed=seed)`` does on split ``index``."""
+    return derive(seed, _SPLIT, index)
+
+
+def _outcome(
+    candidate: Candidate,
+    folds: Sequence[Fold],
+    budget: Budget,
+    seed: int,
+    operations: Mapping[str, Operation],
+    seconds: float | None,
+    max_memory: int | None,
+    stop_epoch: int | None,
+) -> Outcome:
+    start = time.perf_counter()
+    device = folds[0].device
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    counted = Count(0, 0, 0)
+    try:
+        counted = _counted(candidate, folds, operations, max_memory)
+        deadline = math.inf if seconds is None else start + seconds
+        outcome = _complete(candidate, folds, fidelity, seed, operations, deadline, stop_epoch)
+    except Exception as error:
+        outcome = _failure(error)
+    if outcome.status == "oom":
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else counted.memory
+    spent = time.perf_counter() - start
+    return replace(outcome, cost=Cost(spent, counted.flops, counted.parameters, memory, str(device)))
+
+
+def _counted(
+    candidate: Candidate, folds: Sequence[Fold], operations: Mapping[str, Operation], max_memory: int | None
+) -> Count:
+    """Returns the count of a candidate, OutOfMemoryError where a step of it would not fit."""
+    batch = batch_size(len(folds[0].train_rows))
+    counted = count(candidate.architecture, folds[0].signature, operations, batch=batch)
+    free = free_memory(folds[0].device) if max_memory is None else max_memory
+    if free is not None and counted.memory > free:
+        raise OutOfMemoryError(
+            f"a step on {batch} rows needs about {counted.memory / 2**20:,.0f} MiB, but {free / 2**20:,.0f} are free; "
+            f"the network has {counted.parameters:,} parameters."
+        )
+    return counted
+
+
+def _failure(error: Exception) -> Outcome:
+    text = str(error).strip().split("\n")[0]
+    if isinstance(error, DivergedError):
+        return Outcome("diverged", text)
+    if isinstance(error, OutOfTimeError):
+        return Outcome("timeout", text)
+    if is_out_of_memory(error):
+        return Outcome("oom", text or "memory ran out.")
+    return Outcome("error", f"{type(error).__name__}: {text}")
+
+
+def _complete(
+    candidate: Candidate,
+    folds: Sequence[Fold],
+    fidelity: Fidelity,
+    seed: int,
+    operations: Mapping[str, Operation],
+    deadline: float,
+    stop_epoch: int | None,
+) -> Outcome:
+    task = folds[0].data.task
+    losses: list[np.ndarray] = []
+    measured: list[dict[str, float]] = []
+    curves: list[tuple[float, ...]] = []
+    best_epochs: list[int] = []
+    for index, fold in enumerate(folds):
+        budget = budget_of(fidelity.epochs, stop_epoch, deadline)
+        best = stop_epoch is None
+        network, learned = fit_fold(candidate, fold, budget, split_seed(seed, index), operations, best=best)
+        answer = outputs(network, fold.rows(fold.views(network.architecture), training=False))
+        predictions, y, scale = _predictions(answer, fold)
+        losses.append(metrics.row_losses(task, predictions, y, scale))
+        measured.append(metrics.metrics(task, predictions, y, scale))
+        curves.append(learned.curve)
+        best_epochs.append(learned.best_epoch)
+    score = float(np.mean([metrics.score_of(task, each) for each in losses]))
+    if not math.isfinite(score):
+        raise DivergedError("the predictions of the best epoch are not finite; a smaller learning rate may help.")
+    rows = np.concatenate([fold.validation_rows for fold in folds if fold.validation_rows is not None])
+    return Outcome(
+        "complete",
+        score=score,
+        standard_error=metrics.standard_error(task, np.concatenate(losses), rows),
+        metrics={name: float(np.mean([each[name] for each in measured])) for name in measured[0]},
+        curve=tuple(float(value) for value in np.mean(curves, axis=0)),
+        best_epochs=tuple(best_epochs),
+    )
+
+
+def _predictions(answer: torch.Tensor, fold: Fold) -> tuple[np.ndarray, np.ndarray, float]:
+    """Returns predictions, truth and scale as ``nas.metrics`` takes them."""
+    mean, std = fold.moments
+    y = fold.data.y[fold.validation_rows]
+    if fold.data.task == "classification":
+        return torch.softmax(answer.float(), dim=1).cpu().numpy(), y, 1.0
+    return answer.float()[:, 0].cpu().numpy().astype(np.float64) * std + mean, y, std
