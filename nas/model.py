@@ -26,6 +26,7 @@ from nas import layers
 from nas.architecture import Architecture, Node
 from nas.errors import ArchitectureError, nearest
 from nas.operations import BUILTIN, Operation, Shape
+from nas.preprocess import Preprocess
 
 MAX_ELEMENTS = 2**28  # of one value of one row: 1 GiB in float32, and keeps every size far below 2**63
 
@@ -395,11 +396,11 @@ class Predictor(nn.Module):
     std: Tensor
 
     def __init__(
-        self, preprocess: nn.Module, network: Network, task: str, *, mean: float = 0.0, std: float = 1.0
+        self, preprocess: Preprocess, network: Network, task: str, *, mean: float = 0.0, std: float = 1.0
     ) -> None:
         super().__init__()
-        self.preprocess = preprocess
-        self.network = network
+        self.preprocess: Preprocess = preprocess
+        self.network: Network = network
         self.task = task
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32))

@@ -100,18 +100,9 @@ def fit(
 
 
 def fit_fold(
-    candidate: Candidate,
-    fold: Fold,
-    budget: Budget,
-    seed: int,
-    operations: Mapping[str, Operation] = BUILTIN,
-    *,
-    best: bool = True,
+    candidate: Candidate, fold: Fold, budget: Budget, seed: int, operations: Mapping[str, Operation] = BUILTIN
 ) -> tuple[Network, Learned]:
-    """Returns the candidate's network trained on a fold, on its device and in evaluation mode, and its curve.
-
-    With ``best`` and validation rows the best epoch's weights are kept, otherwise the last epoch's.
-    """
+    """Returns the candidate's network trained on a fold, on its device and in evaluation mode, and its curve."""
     recipe = Recipe.of(candidate.settings)
     architecture = present(candidate.architecture, fold.signature)
     network = build(architecture, fold.signature, operations, dropout=recipe.dropout, seed=derive(seed, _PARAMETERS))
@@ -120,7 +111,7 @@ def fit_fold(
     learned = learn(
         network,
         fold.rows(views, training=True),
-        fold.rows(views, training=False) if best and fold.validation_rows is not None else None,
+        None if fold.validation_rows is None else fold.rows(views, training=False),
         recipe,
         Task(fold.data.task == "classification", recipe.label_smoothing),
         budget,

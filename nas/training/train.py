@@ -38,9 +38,9 @@ def train(
     seed: int,
     device: str = "cpu",
     operations: Mapping[str, Operation] = BUILTIN,
+    stop_epoch: int | None = None,
     seconds: float | None = None,
     max_memory: int | None = None,
-    stop_epoch: int | None = None,
 ) -> list[Outcome]:
     """Returns the outcome of each candidate, in order; a candidate that fails is an outcome, never an exception.
 
@@ -57,11 +57,10 @@ def train(
         seed: Of everything random.
         device: "cpu", "cuda" or "cuda:1".
         operations: Name -> operation.
-        stop_epoch: Ends every schedule after so many epochs and judges that epoch, so that none is picked by score.
+        stop_epoch: Ends every schedule after so many epochs and scores what is there, so that no epoch is chosen on the
+            rows it is scored on; without it the best epoch's weights are kept and scored.
         seconds: Wall time allowed for each candidate, over all its splits.
         max_memory: Bytes a candidate may need; by default what is free on the device when its turn comes.
-        stop_epoch: Stops the schedule after so many epochs and scores what is there, so that no epoch is chosen on the
-            rows it is scored on; without it the best epoch's weights are kept and scored.
     """
     folds = [_fold(data, split, fidelity, seed, i, device) for i, split in enumerate(splits[: fidelity.splits])]
     if len(folds) < fidelity.splits:
@@ -93,7 +92,6 @@ def _outcome(
     operations: Mapping[str, Operation],
     seconds: float | None,
     max_memory: int | None,
-    stop_epoch: int | None,
 ) -> Outcome:
     start = time.perf_counter()
     device = folds[0].device
@@ -102,8 +100,8 @@ def _outcome(
     counted = Count(0, 0, 0)
     try:
         counted = _counted(candidate, folds, operations, max_memory)
-        deadline = math.inf if seconds is None else start + seconds
-        outcome = _complete(candidate, folds, fidelity, seed, operations, deadline, stop_epoch)
+        budget = replace(budget, deadline=math.inf if seconds is None else start + seconds)
+        outcome = _complete(candidate, folds, budget, seed, operations)
     except Exception as error:
         outcome = _failure(error)
     if outcome.status == "oom":
@@ -144,11 +142,9 @@ def _failure(error: Exception) -> Outcome:
 def _complete(
     candidate: Candidate,
     folds: Sequence[Fold],
-    fidelity: Fidelity,
+    budget: Budget,
     seed: int,
     operations: Mapping[str, Operation],
-    deadline: float,
-    stop_epoch: int | None,
 ) -> Outcome:
     task = folds[0].data.task
     losses: list[np.ndarray] = []
@@ -156,9 +152,7 @@ def _complete(
     curves: list[tuple[float, ...]] = []
     best_epochs: list[int] = []
     for index, fold in enumerate(folds):
-        budget = budget_of(fidelity.epochs, stop_epoch, deadline)
-        best = stop_epoch is None
-        network, learned = fit_fold(candidate, fold, budget, split_seed(seed, index), operations, best=best)
+        network, learned = fit_fold(candidate, fold, budget, split_seed(seed, index), operations)
         answer = outputs(network, fold.rows(fold.views(network.architecture), training=False))
         predictions, y, scale = _predictions(answer, fold)
         losses.append(metrics.row_losses(task, predictions, y, scale))

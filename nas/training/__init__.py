@@ -1,0 +1,26 @@
+"""Training: candidates in, outcomes out, on one device.
+
+Here belong the recipe (``recipe``), the optimiser's groups (``optimizer``), data on its device (``resident``), the
+inner loop (``learn``), one network for keeps (``fit``) and many candidates for their scores (``train``). What a
+candidate computes belongs to ``nas.model``, what is tried next to ``nas.controllers``.
+"""
+
+from __future__ import annotations
+
+from nas.training.faults import DivergedError, OutOfTimeError
+from nas.training.fit import Trained, fit
+from nas.training.recipe import ENGINE, Candidate, Recipe, batch_size, precision
+from nas.training.train import train
+
+__all__ = [
+    "ENGINE",
+    "Candidate",
+    "DivergedError",
+    "OutOfTimeError",
+    "Recipe",
+    "Trained",
+    "batch_size",
+    "fit",
+    "precision",
+    "train",
+]

@@ -1,0 +1,44 @@
+"""What can go wrong with one candidate, and how it is told apart. What becomes of it belongs to ``train``."""
+
+from __future__ import annotations
+
+import torch
+
+from nas.errors import NasError
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+
+
+class DivergedError(NasError, ArithmeticError):
+    """The loss of a candidate is not finite any more."""
+
+
+class OutOfTimeError(NasError, TimeoutError):
+    """A candidate has used up its seconds."""
+
+
+class OutOfMemoryError(NasError, MemoryError):
+    """A candidate would not fit into the memory of its device."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Returns whether an exception says that memory ran out, on whichever device and in whichever words."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Returns the bytes a new candidate may use on a device, None where the system does not say."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(free + cached)
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return 1024 * int(line.split()[1])
+    except OSError:
+        pass
+    return None

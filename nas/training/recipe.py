@@ -1,0 +1,90 @@
+"""The training recipe: what a candidate may set, batch size, learning rate over time, seeds, precision.
+
+Here belong numbers and their rules. Which parameter gets which share of the learning rate belongs to ``optimizer``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+
+from nas.architecture import Architecture
+from nas.errors import SearchError, nearest
+from nas.operations import Value
+
+ENGINE = "1"
+"""Part of every evaluation key: raised whenever the same candidate would get another score."""
+
+_RANGES = {
+    "learning_rate": (0.0, 100.0),
+    "weight_decay": (0.0, 100.0),
+    "dropout": (0.0, 0.95),
+    "label_smoothing": (0.0, 0.99),
+}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is trained: an architecture, and the settings of its training (any of those ``Recipe`` names)."""
+
+    architecture: Architecture
+    settings: Mapping[str, Value] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of a training. The learning rate is the one of a network whose weights have a fan-in of 1.
+
+    Defaults: RealMLP (Holzmueller et al. 2024), with less dropout and no label smoothing.
+    """
+
+    learning_rate: float = 0.03
+    weight_decay: float = 0.02
+    dropout: float = 0.1
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+                raise SearchError(f"`{low} <= {name} <= {high}` must hold, but got {name}={value!r}.")
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Value]) -> Recipe:
+        """Returns the recipe with these settings, SearchError where one is unknown or out of range."""
+        known = [each.name for each in fields(cls)]
+        for name in settings:
+            if name not in known:
+                raise SearchError(
+                    f"{name!r} is not a training setting;{nearest(name, known)} the settings are {', '.join(known)}."
+                )
+        return cls(**settings)  # type: ignore[arg-type]
+
+
+def batch_size(n: int) -> int:
+    """Returns the rows of one step for ``n`` training rows: 128 to 8k, 256 to 32k, then 512; a quarter below 512."""
+    if n < 512:
+        return max(1, min(n, max(8, n // 4)))
+    return 128 if n <= 8_192 else 256 if n <= 32_768 else 512
+
+
+def coslog4(step: int, steps: int) -> float:
+    """Returns the factor of the learning rate at ``step`` of ``steps``, 0 to 1: four cosine cycles, each twice as long.
+
+    (1 - cos(2 pi log2(1 + 15 t))) / 2 at the middle t of the step (RealMLP).
+    """
+    t = (step + 0.5) / steps
+    return 0.5 * (1.0 - math.cos(2.0 * math.pi * math.log2(1.0 + 15.0 * t)))
+
+
+def derive(seed: int, *path: int) -> int:
+    """Returns the seed of one purpose (a split, an epoch, ...), 63 bits, from a seed and numbers that name it."""
+    return int(np.random.SeedSequence([seed, *path]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def precision(kind: str, device: str) -> str:
+    """Returns the number format forward passes are trained in: bfloat16 for images on CUDA, float32 elsewhere."""
+    return "bfloat16" if kind == "image" and device.startswith("cuda") else "float32"
