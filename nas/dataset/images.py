@@ -129,6 +129,17 @@ def decode(
     return images, tuple(notes)
 
 
+def pool(images: np.ndarray, side: int) -> np.ndarray:
+    """Returns uint8 ``[n, h, w, c]`` averaged to at most ``side`` x ``side`` pixels: float32 ``[n, h' * w' * c]``."""
+    out: np.ndarray = images.astype(np.float32)
+    for axis in (1, 2):
+        size = out.shape[axis]
+        edges = np.linspace(0, size, min(size, side) + 1).astype(np.int64)
+        shape = [-1 if i == axis else 1 for i in range(4)]
+        out = np.add.reduceat(out, edges[:-1], axis=axis) / np.diff(edges).astype(np.float32).reshape(shape)
+    return out.reshape(len(images), -1)
+
+
 def _common_shape(heads: Iterable[tuple[int, int, bool]]) -> tuple[tuple[int, int, int], list[str]]:
     heads = list(heads)
     sizes = Counter((height, width) for height, width, _ in heads)

@@ -18,7 +18,7 @@ ATTEMPTS = 20
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Two disjoint sets of row numbers, sorted int64, which together are all rows."""
+    """Two disjoint sets of row numbers (int64) that together are all rows; in random order: a prefix is a sample."""
 
     train: np.ndarray
     validation: np.ndarray
@@ -52,7 +52,7 @@ def split(
     else:
         chosen = np.zeros(n, dtype=bool)
         chosen[rng.permutation(n)[: min(max(round(n * fraction), 1), n - 1)]] = True
-    return Split(train=np.flatnonzero(~chosen), validation=np.flatnonzero(chosen))
+    return Split(rng.permutation(np.flatnonzero(~chosen)), rng.permutation(np.flatnonzero(chosen)))
 
 
 def _stratified(fraction: float, rng: np.random.Generator, codes: np.ndarray) -> np.ndarray:

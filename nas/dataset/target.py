@@ -142,5 +142,6 @@ def _numbers(values: np.ndarray, name: str) -> np.ndarray:
 
 def _label(value: object) -> str:
     """Returns the name of a class: ``3`` for 3 and 3.0."""
-    whole = isinstance(value, float | np.floating) and float(value).is_integer()
-    return str(int(value)) if whole else str(value)
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value)

@@ -154,7 +154,7 @@ class Dataset:
             rest, test = self.subset(~given), self.subset(given)
         else:
             drawn = self._split(fraction, [seed, 1, 0])
-            rest, test = self.subset(drawn.train), self.subset(drawn.validation)
+            rest, test = self.subset(np.sort(drawn.train)), self.subset(np.sort(drawn.validation))
         return replace(rest, given_test=None), replace(test, given_test=None)
 
     def describe(self) -> str:
