@@ -93,11 +93,12 @@ class Architecture:
 
     def __post_init__(self) -> None:
         nodes, edges = _simplified(self.nodes, self.edges)
-        order = canonical_order([_token(node) for node in nodes], edges)
+        tokens = [_token(node) for node in nodes]
+        order = canonical_order(tokens, edges)
         place = {node: i for i, node in enumerate(order)}
         object.__setattr__(self, "nodes", tuple(nodes[i] for i in order))
         object.__setattr__(self, "edges", tuple(sorted((place[s], place[t], times) for s, t, times in edges)))
-        text = ";".join(["nas.architecture/1", *map(_token, self.nodes), json.dumps(self.edges)])
+        text = ";".join(["nas.architecture/1", *(tokens[i] for i in order), json.dumps(self.edges)])
         object.__setattr__(self, "key", hashlib.sha256(text.encode()).hexdigest())
 
     @classmethod
