@@ -39,11 +39,55 @@ class Dropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns ``x`` with elements dropped in training, ``x`` itself otherwise."""
-        return F.dropout(x, self.p, self.training) if self.training and self.p else x
+        if not self.training or not self.p:
+            return x
+        return x * dropout_mask(x, self.p) if x.device.type == "cpu" else F.dropout(x, self.p)
 
     def extra_repr(self) -> str:
         """Shows ``p``."""
         return f"p={self.p}"
+
+
+def dropout_mask(x: Tensor, p: float) -> Tensor:
+    """Returns factors like ``x``: 0 with probability ``p`` (to the nearest 1 / 65536), else 1 / (1 - p).
+
+    On the CPU the random bits are most of what dropout costs, so four elements share one draw of 64 bits.
+    """
+    level = min(round(p * 65_536), 65_535)
+    words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    bits = words.view(torch.int16)[: x.numel()].view(x.shape)  # uniform on -32768 .. 32767
+    return (bits >= level - 32_768).to(x.dtype).mul_(65_536 / (65_536 - level))
+
+
+class Mish(nn.Module):
+    """x tanh(softplus(x)) (Misra 2019), in training on the CPU by a formula with a single exponential."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the activation of ``x``, of any shape."""
+        if self.training and x.device.type == "cpu" and x.requires_grad:
+            out: Tensor = _Mish.apply(x)
+            return out
+        return F.mish(x)
+
+
+class _Mish(torch.autograd.Function):
+    """Mish and its derivative in one pass, half the time of torch's on the CPU.
+
+    With e = exp(x), n = e (e + 2), r = 1 / (n + 2): mish = x n r, mish' = r (n + 4 x (n - e) r).
+    """
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
+        e = x.clamp(max=20.0).exp_()
+        n = (e + 2.0).mul_(e)
+        r = (n + 2.0).reciprocal_()
+        ctx.save_for_backward(n.sub(e).mul_(r).mul_(x).mul_(4.0).add_(n).mul_(r))
+        return n.mul_(r).mul_(x)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
+        (derivative,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return gradient * derivative
 
 
 class GatedLinear(nn.Module):

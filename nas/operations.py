@@ -232,9 +232,9 @@ def _selu(shape: Shape) -> nn.Module:
 
 
 def _mish(shape: Shape) -> nn.Module:
-    from torch import nn
+    from nas import layers
 
-    return nn.Mish()
+    return layers.Mish()
 
 
 def _tanh(shape: Shape) -> nn.Module:

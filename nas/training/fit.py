@@ -29,8 +29,9 @@ _PREDICT_ROWS = 4096
 class Trained:
     """A trained network and how it came about.
 
-    predictor: on the CPU, in evaluation mode, raw inputs to probabilities or values. curve: validation score after each
-    epoch, empty without validation rows. best_epoch: the epoch whose weights it holds, from 1. seconds: wall time.
+    predictor: on the CPU, in evaluation mode, raw inputs to probabilities or values. curve: validation score after
+    each epoch, empty without validation rows or with a stop epoch. best_epoch: the epoch whose weights it holds, from
+    1. seconds: wall time.
     """
 
     predictor: Predictor
@@ -102,16 +103,20 @@ def fit(
 def fit_fold(
     candidate: Candidate, fold: Fold, budget: Budget, seed: int, operations: Mapping[str, Operation] = BUILTIN
 ) -> tuple[Network, Learned]:
-    """Returns the candidate's network trained on a fold, on its device and in evaluation mode, and its curve."""
+    """Returns the candidate's network trained on a fold, on its device and in evaluation mode, and its curve.
+
+    Validation rows are looked at only to choose the best epoch, hence not where ``budget`` names the last one.
+    """
     recipe = Recipe.of(candidate.settings)
     architecture = present(candidate.architecture, fold.signature)
     network = build(architecture, fold.signature, operations, dropout=recipe.dropout, seed=derive(seed, _PARAMETERS))
     network = network.to(fold.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     views = fold.views(architecture)
+    judged = fold.validation_rows is not None and budget.stop_epoch is None
     learned = learn(
         network,
         fold.rows(views, training=True),
-        None if fold.validation_rows is None else fold.rows(views, training=False),
+        fold.rows(views, training=False) if judged else None,
         recipe,
         Task(fold.data.task == "classification", recipe.label_smoothing),
         budget,
