@@ -26,7 +26,7 @@ def default_for(dataset: Dataset) -> SearchSpace:
         )
     numbers = dataset.inputs.get("numeric")
     return tabular(
-        numeric=numbers is not None,
+        numeric=0 if numbers is None else numbers.shape[1],
         missing=numbers is not None and bool(np.isnan(numbers).any()),
         categorical="categorical" in dataset.inputs,
         embed=max(map(len, dataset.levels), default=0) > ONE_HOT_LEVELS,

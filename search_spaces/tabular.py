@@ -27,6 +27,7 @@ def _block(name: str, *, gated: bool = False, residual: bool = False) -> SearchS
     return block
 
 
+EMBEDDED = 512  # features that bins may make of all columns together
 NORM = Choice("identity", "layer_norm", name="norm")
 ACTIVATION = Choice("mish", "relu", "selu", "silu", name="activation")
 
@@ -42,7 +43,7 @@ def tabular(
     """The search space for tables.
 
     Args:
-        numeric: Whether there are columns of numbers.
+        numeric: Whether there are columns of numbers; a count also bounds the size of their embedding.
         missing: Whether numbers may be missing; where they are, the network is told.
         categorical: Whether there are columns of categories.
         embed: Whether categories may be embedded instead of one-hot; pays only for columns of many levels.
@@ -57,9 +58,10 @@ def tabular(
     if numeric:
         space.add_input("numeric")
         space.add_input("quantile")
-        periodic = Op("periodic_embedding", sigma=Choice(0.03, 0.1, 0.3, 1.0, default=0.1), size=Choice(4, 16))
+        periodic = Op("periodic_embedding", sigma=Choice(0.03, 0.1, 0.3, 1.0, default=0.1), size=Choice(4, 8))
         space.add_edge("numeric", "features", Choice("identity", periodic))
-        bins = Op("piecewise_linear", bins=Choice(8, 16, 32, 64, default=16))
+        sizes = [size for size in (4, 8, 16, 32) if size * numeric <= EMBEDDED] or [4]
+        bins = Op("piecewise_linear", bins=Choice(*sizes, default=16 if 16 in sizes else sizes[-1]))
         space.add_edge("quantile", "features", Choice(bins, "zero"))
     if missing:
         space.add_input("missing")

@@ -73,7 +73,7 @@ def test_size_is_infinite_with_a_float_and_enumeration_says_so():
 
 
 @given(seed=st.integers(0, 2**32), edits=st.integers(1, 4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_what_is_sampled_mutated_and_crossed_is_contained(seed, edits):
     rng = np.random.default_rng(seed)
     for space in (small_space(), tabular(), image()):
@@ -124,6 +124,27 @@ def test_contains_refuses_missing_superfluous_and_wrong_values():
         space.architecture({**good, "first.times": 7})
     with pytest.raises(SpaceError, match=r"did you mean 'first\.times'"):
         space.architecture({**good, "first.time": 1})
+
+
+def test_a_choice_of_another_space_is_adapted_to_this_one():
+    full, numbers = tabular(), tabular(missing=False, categorical=False, classification=False)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        wanted = full.sample(rng)
+        adapted = numbers.adapt(wanted)
+        assert numbers.contains(adapted)
+        assert all(adapted[path] == wanted[path] for path in adapted)
+        assert numbers.adapt(adapted) == adapted
+    narrow = SearchSpace("narrow")
+    narrow.add_input("x")
+    narrow.add_node("a", "linear", width=Integer(16, 64))
+    narrow.add_output("y")
+    narrow.add_edge("x", "a")
+    narrow.add_edge("a", "y")
+    assert narrow.adapt({"a.width": 500}) == {"a.width": 64}
+    assert narrow.adapt({"a.width": float("nan")}) == narrow.adapt({"a.width": "wide"}) == narrow.adapt({})
+    with_settings = tabular()
+    assert with_settings.adapt({"settings.learning_rate": 0.07})["settings.learning_rate"] == 0.08
 
 
 def test_an_optuna_trial_walks_the_space_and_its_parameters_are_the_choice():

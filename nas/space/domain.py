@@ -49,6 +49,10 @@ class Domain(ABC):
         """A value other than ``value``, near it where the domain is ordered; ``value`` itself if it is the only one."""
 
     @abstractmethod
+    def nearest(self, number: float) -> Value:
+        """The value nearest to ``number``, for ordered domains; the default where it is not finite."""
+
+    @abstractmethod
     def unit(self, value: Value) -> float:
         """The position of ``value`` in [0, 1], for ordered domains."""
 
@@ -122,6 +126,11 @@ class Choice(Domain):
             near = [i for i in range(last + 1) if i != index]
         return self.values[near[int(rng.integers(len(near)))]]
 
+    def nearest(self, number: float) -> Value:
+        if not math.isfinite(number):
+            return self.default
+        return min(self.values, key=lambda value: abs(float(value) - number))  # type: ignore[arg-type]
+
     def unit(self, value: Value) -> float:
         return self.values.index(value) / max(len(self.values) - 1, 1)
 
@@ -185,6 +194,9 @@ class Integer(Domain):
             moved += 1 if up else -1
         return moved
 
+    def nearest(self, number: float) -> Value:
+        return min(max(round(number), self.low), self.high) if math.isfinite(number) else self.default
+
     def unit(self, value: Value) -> float:
         return _unit(self, value)
 
@@ -235,6 +247,9 @@ class Float(Domain):
 
     def neighbour(self, value: Value, rng: np.random.Generator) -> float:
         return min(max(_perturbed(self, value, rng), self.low), self.high)
+
+    def nearest(self, number: float) -> Value:
+        return min(max(float(number), self.low), self.high) if math.isfinite(number) else self.default
 
     def unit(self, value: Value) -> float:
         return _unit(self, value)

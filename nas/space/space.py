@@ -194,6 +194,22 @@ class SearchSpace:
         mixed = {p: (first if (p in first and (heads[p] or p not in second)) else second)[p] for p in heads}
         return self._completed(mixed, rng)
 
+    def adapt(self, choices: Mapping[str, object]) -> Choices:
+        """The choice of this space that is nearest to one of another, or of an earlier version of this one.
+
+        Decisions of the same path are taken over, numbers outside a domain as its nearest value; all else is default.
+        """
+
+        def decide(path: str, domain: Domain) -> Value:
+            value = choices.get(path)
+            if domain.contains(value):
+                return value  # type: ignore[return-value]
+            if domain.ordered and isinstance(value, int | float) and not isinstance(value, bool):
+                return domain.nearest(value)
+            return domain.default
+
+        return tree.walk(self._decisions(), decide)
+
     def enumerate(self, *, settings: bool = True) -> Iterator[Choices]:
         """Every choice once; with ``settings=False`` the training settings stay at their defaults.
 
