@@ -300,11 +300,13 @@ class Search:
         return f"{self.dataset.name}-{digest_of(what)[:8]}"
 
     def _protocol(self) -> dict[str, Any]:
+        from nas.training import precision
+
         return {
             "metric": metric_of(self.dataset),
             "fidelity": self.fidelity.to_dict(),
             "controller": _spec_name(self._spec),
-            "precision": _precision(self.device),
+            "precision": precision(self.dataset.kind, self.device),
         }
 
     def _begin(self) -> None:
@@ -340,10 +342,12 @@ class Search:
     def _key(
         self, architecture: Architecture, settings: Mapping[str, Value], fidelity: Fidelity, fresh: int = 0
     ) -> str:
-        from nas.training import ENGINE
+        from nas.training import ENGINE, precision
 
-        seed, precision = self.seed + fresh, _precision(self.device)
-        return evaluation_key(self.info.fingerprint, architecture.key, settings, fidelity, seed, precision, ENGINE)
+        number_format = precision(self.dataset.kind, self.device)
+        return evaluation_key(
+            self.info.fingerprint, architecture.key, settings, fidelity, self.seed + fresh, number_format, ENGINE
+        )
 
     def _evaluate(
         self, number: int, choices: Choices, architecture: Architecture, settings: Mapping[str, Value], key: str
@@ -549,10 +553,6 @@ def _device(device: str | None) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise SearchError("device 'cuda' needs a GPU that torch can see, and there is none; use device='cpu'.")
     return device
-
-
-def _precision(device: str) -> str:
-    return "bf16" if device == "cuda" else "float32"
 
 
 def _spec_name(spec: object) -> str:
