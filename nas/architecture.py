@@ -18,6 +18,7 @@ import hashlib
 import json
 import math
 import reprlib
+import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -200,18 +201,17 @@ class Architecture:
         inner = [node for node in self.nodes if node.op not in ("input", "output", "identity")]
         if not inner:
             return "inputs straight to the output" if self.edges else "constant"
-        groups: dict[int, list[str]] = defaultdict(list)
-        for label, count in Counter(map(_label, inner)).items():
+        labels = sorted(Counter(map(_label, inner)).items(), key=lambda item: (item[0][-1] != ")", -item[1]))
+        groups: dict[int, list[str]] = defaultdict(list)  # by how often; those with widths come first
+        for label, count in labels:
             groups[count].append(label)
-        parts = [f"{count}x " * (count > 1) + " ".join(groups[count]) for count in sorted(groups, reverse=True)]
+        parts = [f"{count}x\xa0" * (count > 1) + " ".join(group) for count, group in groups.items()]
         summed = Counter[int]()
         for _, target, times in self.edges:
             summed[target] += times
         joins = {node.join for i, node in enumerate(self.nodes) if summed[i] > 1}
         tail = ", residual" * ("add" in joins) + ", concat" * ("concat" in joins) or ", plain"
-        text = ", ".join(parts)
-        room = 60 - len(tail)
-        return (text if len(text) <= room else text[: room - 3] + "...") + tail
+        return textwrap.shorten(", ".join(parts), 60 - len(tail), placeholder=" ...").replace("\xa0", " ") + tail
 
 
 Bag = tuple[Join, dict[int, int]]  # a join and how often it holds each node; one node once: that node itself
