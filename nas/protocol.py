@@ -15,12 +15,12 @@ from nas.record import Fidelity, Record
 FINALISTS = 3  # trained again before one is named
 CONFIRM_SPLITS = 4  # fresh splits for that
 FRESH = 1_000_003  # added to a search's seed for splits that no trial has seen
-STEPS, EPOCHS = 300, (8, 100)  # gradient steps aimed at, and the epochs they may take
+STEPS, EPOCHS = 200, (8, 100)  # gradient steps aimed at, and the epochs they may take
 ROWS: Mapping[str, int] = {"tabular": 10_000, "image": 4_000}  # training rows of one evaluation at most
 
 
 def default_fidelity(dataset: Dataset) -> Fidelity:
-    """Enough to rank networks: about 300 steps on at most 10,000 rows (4,000 images), on two splits."""
+    """Enough to rank networks: about 200 steps on at most 10,000 rows (4,000 images), on two splits."""
     from nas.training import batch_size
 
     rows = max(1, min(int(0.75 * len(dataset)), ROWS[dataset.kind]))
