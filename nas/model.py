@@ -18,6 +18,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,9 @@ from nas import layers
 from nas.architecture import Architecture, Node
 from nas.errors import ArchitectureError, nearest
 from nas.operations import BUILTIN, Operation, Shape
-from nas.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from nas.preprocess import Preprocess
 
 MAX_ELEMENTS = 2**28  # of one value of one row: 1 GiB in float32, and keeps every size far below 2**63
 
