@@ -29,6 +29,18 @@ PURPOSES: tuple[str, ...] = get_args(Purpose)
 MESSAGE_LENGTH = 500
 LARGEST = 2**63 - 1
 
+Kind = tuple[type, ...]
+TEXT: Kind = (str,)
+INTEGER: Kind = (int,)
+NUMBER: Kind = (int, float)
+MAYBE: Kind = (int, float, type(None))
+OBJECT: Kind = (dict,)
+LIST: Kind = (list,)
+_KIND_NAMES = {
+    **{TEXT: "a text", INTEGER: "an integer", NUMBER: "a number", MAYBE: "a number or null"},
+    **{OBJECT: "an object", LIST: "a list"},
+}
+
 
 @dataclass(frozen=True)
 class Fidelity:
@@ -68,7 +80,7 @@ class Fidelity:
     @classmethod
     def from_dict(cls, data: object) -> Fidelity:
         """Returns the fidelity that ``to_dict`` described; anything else is a HistoryError."""
-        return _read(cls, data, {"epochs": int, "rows": int, "splits": int})
+        return _read(cls, data, dict.fromkeys(("epochs", "rows", "splits"), INTEGER))
 
 
 @dataclass(frozen=True)
@@ -101,7 +113,8 @@ class Cost:
     @classmethod
     def from_dict(cls, data: object) -> Cost:
         """Returns the cost that ``to_dict`` described; anything else is a HistoryError."""
-        return _read(cls, data, {"seconds": _NUMBER, "flops": int, "parameters": int, "memory": int, "device": str})
+        counts = dict.fromkeys(("flops", "parameters", "memory"), INTEGER)
+        return _read(cls, data, {"seconds": NUMBER, "device": TEXT} | counts)
 
 
 @dataclass(frozen=True)
@@ -160,8 +173,7 @@ class Outcome:
     @classmethod
     def from_dict(cls, data: object) -> Outcome:
         """Returns the outcome that ``to_dict`` described; anything else is a HistoryError."""
-        kinds = {"status": str, "message": str, "score": _MAYBE, "standard_error": _MAYBE, "metrics": dict}
-        fields = checked_fields("outcome", data, kinds | {"curve": list, "best_epochs": list, "cost": dict})
+        fields = checked_fields("outcome", data, _OUTCOME)
         for name in ("metrics", "curve"):
             _all_numbers(f"outcome.{name}", fields[name])
         fields["cost"] = Cost.from_dict(fields["cost"])
@@ -235,10 +247,7 @@ class Record:
     @classmethod
     def from_dict(cls, data: object) -> Record:
         """Returns the record that ``to_dict`` described; anything else is a HistoryError."""
-        texts = ("search", "dataset", "space", "space_fingerprint", "metric", "key", "engine", "created", "purpose")
-        kinds = dict.fromkeys(texts, str) | dict.fromkeys(("number", "seed"), int)
-        nested = dict.fromkeys(("choices", "architecture", "settings", "fidelity", "outcome"), dict)
-        fields = checked_fields("record", data, kinds | nested)
+        fields = checked_fields("record", data, _RECORD)
         try:
             fields["architecture"] = Architecture.from_dict(fields["architecture"])
             fields["fidelity"] = Fidelity.from_dict(fields["fidelity"])
@@ -368,22 +377,33 @@ def digest_of(content: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-_NUMBER = (int, float)
-_MAYBE = (int, float, type(None))
-_Kind = type | tuple[type, ...]
-_DATASET: dict[str, _Kind] = {
-    **dict.fromkeys(("fingerprint", "name", "kind", "task"), str),
-    **dict.fromkeys(("rows", "columns", "classes"), int),
-    **{"family": str, "metafeatures": dict, "metafeatures_version": int},
+_SCALARS = (str, int, float, bool, type(None))
+_OUTCOME: dict[str, Kind] = {
+    **dict.fromkeys(("status", "message"), TEXT),
+    **dict.fromkeys(("score", "standard_error"), MAYBE),
+    **dict.fromkeys(("metrics", "cost"), OBJECT),
+    **dict.fromkeys(("curve", "best_epochs"), LIST),
 }
-_SEARCH: dict[str, _Kind] = {
-    **dict.fromkeys(("name", "dataset", "space", "space_json"), str),
-    **{"protocol": dict, "seed": int, "controller": str, "snapshot_last": int},
-    **dict.fromkeys(("snapshot_digest", "created", "finished"), str),
+_RECORD: dict[str, Kind] = {
+    **dict.fromkeys(("search", "dataset", "space", "space_fingerprint", "metric"), TEXT),
+    **dict.fromkeys(("key", "engine", "created", "purpose"), TEXT),
+    **dict.fromkeys(("number", "seed"), INTEGER),
+    **dict.fromkeys(("choices", "architecture", "settings", "fidelity", "outcome"), OBJECT),
+}
+_DATASET: dict[str, Kind] = {
+    **dict.fromkeys(("fingerprint", "name", "kind", "task", "family"), TEXT),
+    **dict.fromkeys(("rows", "columns", "classes", "metafeatures_version"), INTEGER),
+    "metafeatures": OBJECT,
+}
+_SEARCH: dict[str, Kind] = {
+    **dict.fromkeys(("name", "dataset", "space", "space_json", "controller"), TEXT),
+    **dict.fromkeys(("snapshot_digest", "created", "finished"), TEXT),
+    **dict.fromkeys(("seed", "snapshot_last"), INTEGER),
+    "protocol": OBJECT,
 }
 
 
-def _read(cls: type[Any], data: object, kinds: Mapping[str, _Kind]) -> Any:
+def _read(cls: type[Any], data: object, kinds: Mapping[str, Kind]) -> Any:
     """Returns ``cls`` of the checked fields; a rule broken at its birth is a HistoryError too."""
     try:
         return cls(**checked_fields(cls.__name__.lower(), data, kinds))
@@ -391,36 +411,25 @@ def _read(cls: type[Any], data: object, kinds: Mapping[str, _Kind]) -> Any:
         raise HistoryError(str(error)) from error
 
 
-def checked_fields(what: str, data: object, kinds: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a copy of ``data`` if it is a dict of exactly these keys and kinds (bool is no number here)."""
+def checked_fields(what: str, data: object, kinds: Mapping[str, Kind]) -> dict[str, Any]:
+    """Returns a copy of ``data`` if it is a dict of exactly these keys and kinds, integers within 64 bits."""
     if not isinstance(data, dict):
         raise HistoryError(f"A {what} is read from a JSON object, but got {type(data).__name__}.")
     if data.keys() != kinds.keys():
-        for key in data:
-            if key not in kinds:
-                raise HistoryError(
-                    f"A {what} has no field {str(key)[:80]!r};{nearest(key, kinds)} Known: {', '.join(kinds)}."
-                )
-        raise HistoryError(f"A {what} lacks the field {sorted(kinds.keys() - data.keys())[0]!r}.")
-    for key, kind in kinds.items():
-        value = data[key]
-        if not isinstance(value, kind) or isinstance(value, bool) or _is_huge(value):
-            raise HistoryError(f"{what}.{key} must be {_kind_name(kind)}, but got {str(value)[:80]!r}.")
+        for key in data.keys() - kinds.keys():
+            raise HistoryError(
+                f"A {what} has no field {str(key)[:80]!r};{nearest(key, kinds)} it has {', '.join(kinds)}."
+            )
+        raise HistoryError(f"A {what} lacks the field {min(kinds.keys() - data.keys())!r}.")
+    for key, value in data.items():
+        if type(value) not in kinds[key] or (type(value) is int and abs(value) > LARGEST):
+            raise HistoryError(f"{what}.{key} must be {_KIND_NAMES[kinds[key]]}, but got {str(value)[:80]!r}.")
     return dict(data)
-
-
-def _is_huge(value: object) -> bool:
-    return type(value) is int and abs(value) > LARGEST
-
-
-def _kind_name(kind: _Kind) -> str:
-    names = {str: "a text", int: "an integer", float: "a number", dict: "an object", list: "a list"}
-    return "a number or null" if kind == _MAYBE else "a number" if kind == _NUMBER else names[cast(type, kind)]
 
 
 def _plain(value: object) -> object:
     """Returns a numpy scalar as the Python value it stands for, anything else unchanged."""
-    return value.item() if hasattr(value, "item") and not isinstance(value, str | int | float) else value
+    return value.item() if hasattr(value, "item") else value
 
 
 def _count(name: str, value: object) -> int:
@@ -434,12 +443,12 @@ def _scalars(name: str, values: Mapping[str, Value]) -> dict[str, Value]:
     """Returns a plain dict of text -> text, finite number, truth value or None; HistoryError otherwise."""
     result: dict[str, Value] = {}
     for key, item in values.items():
-        value = _plain(item)
-        if not isinstance(key, str) or not (value is None or isinstance(value, str | int | float)):
+        value = item if type(item) in _SCALARS else _plain(item)
+        if not isinstance(key, str) or type(value) not in _SCALARS:
             raise HistoryError(f"{name} maps texts to texts, numbers, truth values or None, but got {key!r}: {item!r}.")
-        if isinstance(value, float) and not math.isfinite(value):
+        if type(value) is float and not math.isfinite(value):
             raise HistoryError(f"{name} holds finite numbers only, but got {key!r}: {value!r}.")
-        result[key] = float(value) if isinstance(value, float) else value
+        result[key] = cast(Value, value)
     return result
 
 
@@ -450,18 +459,22 @@ def _finite(values: Mapping[str, float]) -> dict[str, float]:
 
 def _rounded(curve: Iterable[float]) -> tuple[float, ...]:
     """Returns six significant digits of each value, up to the first one that is not finite."""
-    result = []
-    for value in curve:
-        if not math.isfinite(value):
-            break
-        result.append(float(f"{value:.6g}"))
-    return tuple(result)
+    values = [float(f"{value:.6g}") for value in curve]
+    end = next((i for i, value in enumerate(values) if not math.isfinite(value)), len(values))
+    return tuple(values[:end])
 
 
 def _all_numbers(what: str, values: Mapping[str, object] | list[object]) -> None:
-    for value in values.values() if isinstance(values, dict) else values:
-        if type(value) not in _NUMBER or _is_huge(value) or not math.isfinite(cast(float, value)):
-            raise HistoryError(f"{what} must hold finite numbers, but got {str(value)[:80]!r}.")
+    numbers = list(values.values()) if isinstance(values, dict) else list(values)
+    if not ({type(value) for value in numbers} <= set(NUMBER) and _are_finite(numbers)):
+        raise HistoryError(f"{what} must hold finite numbers, but got {str(numbers)[:80]}.")
+
+
+def _are_finite(numbers: list[Any]) -> bool:
+    try:
+        return all(map(math.isfinite, numbers))
+    except OverflowError:  # an integer beyond every float
+        return False
 
 
 def _check_time(name: str, text: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from nas.architecture import Architecture
 from nas.errors import HistoryError
-from nas.metadataset.rows import COLUMNS, Row, dumps, loads, record_of, row_of
+from nas.metadataset.rows import COLUMNS, Row, dumps, loads, record_of
 from nas.record import SCHEMA_VERSION, DatasetInfo, SearchInfo
 
 FORMAT = "nas-history-pack"
@@ -70,25 +70,25 @@ def write(path: Path, datasets: Sequence[DatasetInfo], searches: Sequence[Search
 
 def read(path: Path) -> Content:
     """Returns the content of a pack; HistoryError, one sentence, where it is none or any field of it is unsound."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     if not path.is_file():
         raise HistoryError(f"There is no pack at {path}; check the path.")
+    texts = [name for name, kind in _ALL.items() if kind is str]
     try:
-        with pq.ParquetFile(path, read_dictionary=[name for name, kind in _ALL.items() if kind is str]) as file:
+        with pq.ParquetFile(path) as file:
             _check_head(path, file.schema_arrow.metadata or {})
             _check_shape(path, file)
-            table = file.read(columns=list(_ALL), use_threads=False)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        if isinstance(error, HistoryError):
-            raise
+        with pq.ParquetFile(path, read_dictionary=texts) as file:
+            columns = _columns(path, file.read(columns=list(_ALL), use_threads=False))
+    except HistoryError:
+        raise
+    except Exception as error:  # pyarrow answers garbage with a dozen kinds, KeyError and MemoryError among them
         raise HistoryError(f"{path} is not a pack of this library, or is cut short: {_first_line(error)}.") from error
-    return _content(path, table)
+    return _content(path, columns)
 
 
-def _content(path: Path, table: Any) -> Content:
-    columns = _columns(path, table)
+def _content(path: Path, columns: Mapping[str, list[Any]]) -> Content:
     content = Content([], [], [], {})
     for number, values in enumerate(zip(*columns.values(), strict=True)):
         row = dict(zip(columns, values, strict=True))
@@ -99,7 +99,8 @@ def _content(path: Path, table: Any) -> Content:
             elif kind == "search":
                 content.searches.append(SearchInfo.from_dict(loads(_text(info))))
             elif kind == "record":
-                content.rows.append(row_of(record_of(row, content.architectures)))
+                record_of(row, content.architectures)
+                content.rows.append(row)
             else:
                 raise HistoryError(f"kind must be one of {', '.join(_KINDS)}, but got {str(kind)[:80]!r}.")
         except HistoryError as error:

@@ -15,10 +15,12 @@ MEMORY = ":memory:"
 _SQLITE = "sqlite:///"
 
 
-def local(source: str | Path | None) -> Path | str | None:
+def local(source: str | os.PathLike[str] | None) -> Path | str | None:
     """Returns a path for a file, ``MEMORY``, the text of a URL of another database, or None as it was."""
-    if source is None or isinstance(source, Path):
-        return source if source is None else source.expanduser()
+    if source is None:
+        return None
+    if not isinstance(source, str):
+        return Path(source).expanduser()
     if source in (MEMORY, "sqlite://", _SQLITE + MEMORY):
         return MEMORY
     if source.startswith(_SQLITE):

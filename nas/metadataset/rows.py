@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from nas.architecture import Architecture
 from nas.errors import HistoryError, NasError
-from nas.record import Fidelity, Outcome, Record, checked_fields
+from nas.record import MAYBE, Fidelity, Kind, Outcome, Record, checked_fields
 
 Row = dict[str, Any]
 
@@ -41,7 +41,7 @@ COLUMNS: Mapping[str, type] = {
 }
 """Name and kind of each column of a record; score alone may be null; choices to outcome hold JSON where not plain."""
 
-_KINDS: Mapping[str, Any] = {**COLUMNS, "score": (float, int, type(None))}
+_KINDS: Mapping[str, Kind] = {name: (kind,) for name, kind in COLUMNS.items()} | {"score": MAYBE}
 _DIGESTED = [name for name in COLUMNS if name != "message"]
 _PLAIN = (
     *("search", "purpose", "number", "dataset", "space", "space_fingerprint"),
@@ -85,7 +85,7 @@ def digest_of_row(row: Mapping[str, Any]) -> str:
 
 def dumps(content: object) -> str:
     """Returns JSON content as one ASCII text; the order of keys does not count."""
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(content)
 
 
 def loads(text: str) -> Any:
@@ -107,4 +107,5 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON number")
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 _DECODER = json.JSONDecoder(parse_constant=_refuse)

@@ -22,6 +22,8 @@ from nas.record import DatasetInfo, PastDataset, Record, SearchInfo, digest_of
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+    from nas.metadataset.pack import Content
+
 REMEMBERED = 100_000  # parsed architectures kept by one open history
 _MODULUS = 2**256
 
@@ -53,7 +55,7 @@ class MetaDataset:
         self._close = weakref.finalize(self, engine.dispose)
 
     @classmethod
-    def open(cls, source: str | Path | None = None, *, read_only: bool = False) -> MetaDataset:
+    def open(cls, source: str | os.PathLike[str] | None = None, *, read_only: bool = False) -> MetaDataset:
         """Returns the history at ``source``, begun where nothing is there yet.
 
         source: a path, a pack (``.parquet``, read only), ``":memory:"``, a SQLAlchemy URL, or None for the default
@@ -74,18 +76,12 @@ class MetaDataset:
         return cls(sql.open_file(path, read_only=read_only), str(path), read_only=read_only, notice=notice)
 
     @classmethod
-    def from_pack(cls, path: str | Path) -> MetaDataset:
+    def from_pack(cls, path: str | os.PathLike[str]) -> MetaDataset:
         """Returns the content of a pack, in memory and read only; HistoryError unless every field of it is sound."""
         from nas.metadataset import pack, sql
 
-        content = pack.read(Path(path))
         history = cls(sql.open_memory(), str(path))
-        history._architectures = content.architectures
-        for info in content.datasets:
-            history.add_dataset(info)
-        for search in content.searches:
-            history.add_search(search)
-        history._append_rows(content.rows)
+        history._take(pack.read(Path(path)))
         history.read_only = True
         return history
 
@@ -312,7 +308,7 @@ class MetaDataset:
             self._merge_search(name, infos.get(name), other._search_rows(name))
         return {what: count - before[what] for what, count in self._sizes().items()}
 
-    def export_pack(self, path: str | Path) -> Path:
+    def export_pack(self, path: str | os.PathLike[str]) -> Path:
         """Writes everything into one Parquet file to pass on, and returns its path; what it reveals is written inside.
 
         Messages of failures stay out: they may quote the data.
@@ -322,10 +318,19 @@ class MetaDataset:
         rows = [row for name in self.counts() for row in self._search_rows(name)]
         return pack.write(Path(path), self.datasets(), self.searches(), rows)
 
-    def import_pack(self, path: str | Path) -> dict[str, int]:
+    def import_pack(self, path: str | os.PathLike[str]) -> dict[str, int]:
         """Merges a pack into this history and returns how many datasets, searches and records were new."""
         with MetaDataset.from_pack(path) as other:
             return self.merge(other)
+
+    def _take(self, content: Content) -> None:
+        """Adds what a pack holds."""
+        self._architectures |= content.architectures
+        for info in content.datasets:
+            self.add_dataset(info)
+        for search in content.searches:
+            self.add_search(search)
+        self._append_rows(content.rows)
 
     def _merge_search(self, name: str, info: SearchInfo | None, rows: Sequence[Row]) -> None:
         own = self.search(name)
@@ -430,13 +435,15 @@ def shipped() -> MetaDataset:
     """Returns the history that comes with the library: the packs in ``nas/knowledge``, in memory; empty without any."""
     from importlib import resources
 
+    from nas.metadataset import pack
+
     history = MetaDataset.open(MEMORY)
     folder = resources.files("nas") / "knowledge"
     if folder.is_dir():
         for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
             if entry.name.endswith(".parquet"):
                 with resources.as_file(entry) as path:
-                    history.import_pack(path)
+                    history._take(pack.read(path))
     history.place = "shipped"
     history.read_only = True
     return history
