@@ -252,7 +252,7 @@ def test_every_operation_exports_with_a_dynamic_batch(shape: Shape, tmp_path):
     many(x)  # moves the running moments of batch norms
     many.eval()
     traced = torch.export.export(many, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False)
-    program = torch.onnx.export(traced, dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False)
+    program = torch.onnx.export(traced, dynamo=True, verbose=False)
     assert program is not None
     program.save(tmp_path / "many.onnx")
     session = ort.InferenceSession(str(tmp_path / "many.onnx"), providers=["CPUExecutionProvider"])
