@@ -269,7 +269,7 @@ def test_json_holds_the_architecture(exported, tmp_path):
     ("change", "reason"),
     [
         (lambda truth: truth * np.nan, "agree"),
-        (lambda truth: truth + np.float32(2e-4), "agree within 1.0e-04"),
+        (lambda truth: truth + np.float32(2e-4), "agree with the network within 1.0e-04"),
         (lambda truth: truth[:1], "depends on the batch size"),
         (lambda truth: truth[:, None], "must predict the shape"),
     ],
