@@ -219,7 +219,7 @@ def decorated(graph: nx.MultiDiGraph, rng: random.Random) -> nx.MultiDiGraph:
 
 
 @given(graphs(), st.randoms(use_true_random=False))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_names_order_and_dead_parts_do_not_matter(graph, rng):
     found = Architecture.from_graph(graph)
     other = Architecture.from_graph(shuffled(decorated(graph, rng), rng))
@@ -227,7 +227,7 @@ def test_names_order_and_dead_parts_do_not_matter(graph, rng):
 
 
 @given(graphs(), st.randoms(use_true_random=False))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_one_change_gives_another_key_iff_the_normal_forms_are_not_isomorphic(graph, rng):
     found = Architecture.from_graph(graph)
     changed = shuffled(found.graph, rng)
@@ -260,7 +260,7 @@ def test_keys_agree_with_networkx_on_every_pair(many):
 
 
 @given(graphs())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_the_normal_form_is_its_own_and_survives_every_trip(graph):
     found = Architecture.from_graph(graph)
     assert Architecture(found.nodes, found.edges) == found
@@ -275,7 +275,7 @@ def test_the_normal_form_is_its_own_and_survives_every_trip(graph):
 
 
 @given(graphs())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_the_normal_form_computes_the_same_number(graph):
     """Sums of arbitrary functions modulo a prime; what no input reaches is nothing, what is nothing feeds nothing."""
     nx.set_node_attributes(graph, "add", "join")
@@ -364,9 +364,9 @@ def test_layers_are_counted_as_matrices_up_to_permutations():
 @pytest.mark.parametrize("depth", [1, 3])
 def test_ten_equal_branches_take_milliseconds(depth):
     text = "; ".join("x " + " ".join(f"a{i}{j}0" for j in range(depth)) + " c y" for i in range(10))
-    started = time.perf_counter()
+    started = time.process_time()
     found = architecture(text)
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
     assert len(found.nodes) == 10 * depth + 3
 
 
@@ -376,11 +376,11 @@ def test_nested_symmetry_exchanges_and_long_chains_are_fast():
     nested = graph_of("; ".join(f"x fork{i} a{i}{j}0 join{i} y" for i in range(8) for j in range(8)))
     nested = nx.DiGraph(nested)
     chain = graph_of("x " + " ".join(f"a{i}" for i in range(3000)) + " y")
-    started = time.perf_counter()
+    started = time.process_time()
     for each in (graph, nested, chain, incidence(nx.complete_graph(8)), incidence(nx.hypercube_graph(4))):
         rng = random.Random(1)
         assert Architecture.from_graph(each) == Architecture.from_graph(shuffled(nx.MultiDiGraph(each), rng))
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 # --- NAS-Bench-201: 15,625 cells
@@ -467,9 +467,9 @@ def test_nb201_keys_are_the_classes_of_brute_force_isomorphism(cells):
 def test_nb201_string_rule_is_neither_finer_nor_coarser(cells):
     """The published rule (``to_unique_str(consider_zero=True)``, NAS-Bench-201): 6,466 strings against 5,425 keys.
 
-    Strings split 5,425 classes: they keep a zero as a summand (``#``) and do not flatten a sum inside a sum, so equal
-    networks get several strings. Strings also join what is not the same: they are trees, so one convolution used twice
-    reads like two convolutions with weights of their own. Together both rules see 7,122 kinds.
+    Strings split what is equal: they keep a zero as a summand (``#``) and do not flatten a sum inside a sum. Strings
+    also join what is not equal: they are trees, so one convolution used twice reads like two with weights of their own.
+    Together both rules see 7,122 kinds.
     """
     ends, ops, keys = cells
     strings = []
@@ -565,7 +565,7 @@ def hostile() -> dict[str, object]:
 
 @pytest.mark.parametrize("case", hostile())
 def test_hostile_data_are_one_sentence(case):
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ArchitectureError) as caught:
         Architecture.from_dict(hostile()[case])
     message = str(caught.value)
@@ -574,7 +574,7 @@ def test_hostile_data_are_one_sentence(case):
     assert "\n" not in message
     assert isinstance(caught.value, NasError)
     assert isinstance(caught.value, ValueError)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize(
@@ -606,18 +606,18 @@ def test_flattening_does_not_explode():
     size = 700  # every identity sums all before it, and every operation takes part
     nodes = [X] + [Node("a") if i % 2 else Node("identity", join="concat") for i in range(size)] + [OUT]
     edges = [(s, t, 1) for t in range(1, size + 2) for s in range(max(0, t - 90), t)]
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ArchitectureError):
         Architecture(tuple(nodes), tuple(edges))
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
 
 
 def test_too_much_symmetry_is_said_not_suffered(monkeypatch):
     monkeypatch.setattr("nas.canonical.WORK_LIMIT", 500_000)
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ArchitectureError, match="symmetries"):
         Architecture.from_graph(incidence(nx.random_regular_graph(3, 1000, seed=1)))
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
 
 
 def test_the_largest_architectures_are_taken():
