@@ -310,7 +310,7 @@ def _regressors() -> dict[str, Fit]:
         "linear": values(Ridge()),
         "tree": values(DecisionTreeRegressor(max_depth=6, random_state=0)),
         "boosting": values(HistGradientBoostingRegressor(**_boosting(40))),
-        "extra_trees": values(ExtraTreesRegressor(30, random_state=0)),
+        "extra_trees": values(ExtraTreesRegressor(30, max_features=0.4, random_state=0)),
         "nn1": neighbours(1),
         "nn10": neighbours(10),
     }
@@ -322,6 +322,7 @@ def _boosting(rounds: int) -> dict[str, Any]:
         "learning_rate": 0.2,
         "max_leaf_nodes": 15,
         "max_bins": 63,
+        "l2_regularization": 1.0,
         "early_stopping": False,
         "random_state": 0,
     }
