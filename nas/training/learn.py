@@ -166,7 +166,7 @@ def outputs(network: Network, rows: Rows, *, bfloat16: bool = False) -> Tensor:
     size = max(64, min(16_384, EVALUATION_ELEMENTS // max(largest, 1)))
     network.eval()
     with torch.inference_mode(), torch.autocast(rows.y.device.type, torch.bfloat16, enabled=bfloat16):
-        parts = [network(rows.slice(i, i + size)) for i in range(0, len(rows), size)]
+        parts = [network(rows.slice(i, i + size)).detach() for i in range(0, len(rows), size)]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from nas import metrics
+from nas.errors import SearchError
 from nas.model import Count, count
 from nas.operations import BUILTIN, Operation
 from nas.record import Cost, Fidelity, Outcome
@@ -64,7 +65,7 @@ def train(
     """
     folds = [_fold(data, split, fidelity, seed, i, device) for i, split in enumerate(splits[: fidelity.splits])]
     if len(folds) < fidelity.splits:
-        raise ValueError(f"fidelity.splits must be at most the {len(splits)} splits given, but is {fidelity.splits}.")
+        raise SearchError(f"fidelity.splits must be at most the {len(splits)} splits given, but is {fidelity.splits}.")
     return [
         _outcome(each, folds, Budget(fidelity.epochs, stop_epoch), seed, operations, seconds, max_memory)
         for each in candidates
@@ -72,11 +73,16 @@ def train(
 
 
 def _fold(data: Dataset, split: Split, fidelity: Fidelity, seed: int, index: int, device: str) -> Fold:
-    rows = np.asarray(split.train)
-    if len(rows) > fidelity.rows:
-        rng = np.random.default_rng(derive(seed, _SUBSAMPLE, index))
-        rows = np.sort(rng.permutation(rows)[: fidelity.rows])
+    rows = training_rows(split, fidelity.rows, seed, index)
     return Fold(data, rows, np.asarray(split.validation), device)
+
+
+def training_rows(split: Split, most: int, seed: int, index: int) -> np.ndarray:
+    """Returns at most ``most`` training rows of split ``index``, sorted; fewer are a part of more."""
+    rows = np.asarray(split.train)
+    if len(rows) <= most:
+        return rows
+    return np.sort(np.random.default_rng(derive(seed, _SUBSAMPLE, index)).permutation(rows)[:most])
 
 
 def split_seed(seed: int, index: int) -> int:
@@ -99,7 +105,9 @@ def _outcome(
         torch.cuda.reset_peak_memory_stats(device)
     counted = Count(0, 0, 0)
     try:
-        counted = _counted(candidate, folds, operations, max_memory)
+        batch = batch_size(len(folds[0].train_rows))
+        counted = count(candidate.architecture, folds[0].signature, operations, batch=batch)
+        _check_memory(counted, batch, device, max_memory)
         budget = replace(budget, deadline=math.inf if seconds is None else start + seconds)
         outcome = _complete(candidate, folds, budget, seed, operations)
     except Exception as error:
@@ -113,19 +121,14 @@ def _outcome(
     return replace(outcome, cost=Cost(spent, counted.flops, counted.parameters, memory, str(device)))
 
 
-def _counted(
-    candidate: Candidate, folds: Sequence[Fold], operations: Mapping[str, Operation], max_memory: int | None
-) -> Count:
-    """Returns the count of a candidate, OutOfMemoryError where a step of it would not fit."""
-    batch = batch_size(len(folds[0].train_rows))
-    counted = count(candidate.architecture, folds[0].signature, operations, batch=batch)
-    free = free_memory(folds[0].device) if max_memory is None else max_memory
+def _check_memory(counted: Count, batch: int, device: torch.device, most: int | None) -> None:
+    """Raises OutOfMemoryError where a step on ``batch`` rows would not fit."""
+    free = free_memory(device) if most is None else most
     if free is not None and counted.memory > free:
         raise OutOfMemoryError(
             f"a step on {batch} rows needs about {counted.memory / 2**20:,.0f} MiB, but {free / 2**20:,.0f} are free; "
             f"the network has {counted.parameters:,} parameters."
         )
-    return counted
 
 
 def _failure(error: Exception) -> Outcome:
