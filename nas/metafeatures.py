@@ -26,7 +26,7 @@ VERSION = 1
 """Raised when a number changes its meaning; histories recompute or ignore those of another version."""
 
 LANDMARKERS = ("linear", "tree", "boosting", "extra_trees", "nn1", "nn10")
-"""Logistic or ridge regression, a tree of depth 6, 10-40 rounds of boosting, 30 extra trees, 1 and 10 neighbours."""
+"""Logistic or ridge regression, a tree of depth 6, 10-40 rounds of boosting, 20 extra trees, 1 and 10 neighbours."""
 
 _SIZES = (
     "is_regression",
@@ -289,7 +289,7 @@ def _classifiers(k: int) -> dict[str, Fit]:
         "linear": probabilities(LogisticRegression(max_iter=50, tol=1e-3)),
         "tree": probabilities(DecisionTreeClassifier(max_depth=6, random_state=0)),
         "boosting": probabilities(HistGradientBoostingClassifier(**_boosting(rounds))),
-        "extra_trees": probabilities(ExtraTreesClassifier(30, random_state=0)),
+        "extra_trees": probabilities(ExtraTreesClassifier(20, random_state=0)),
         "nn1": neighbours(1),
         "nn10": neighbours(10),
     }
@@ -310,7 +310,7 @@ def _regressors() -> dict[str, Fit]:
         "linear": values(Ridge()),
         "tree": values(DecisionTreeRegressor(max_depth=6, random_state=0)),
         "boosting": values(HistGradientBoostingRegressor(**_boosting(40))),
-        "extra_trees": values(ExtraTreesRegressor(30, max_features=0.4, random_state=0)),
+        "extra_trees": values(ExtraTreesRegressor(20, random_state=0)),
         "nn1": neighbours(1),
         "nn10": neighbours(10),
     }

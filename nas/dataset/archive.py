@@ -6,7 +6,6 @@ Here belongs which key of an archive means what. Nothing is unpickled.
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,9 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
             if not hasattr(archive, "files"):
                 raise DataError(f"{path.name} must be an .npz archive, but is a single array; save it with np.savez.")
             return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
+    except DataError:
+        raise
+    except Exception as error:  # whatever a parser raises on foreign bytes
         raise DataError(
             f"{path.name} must be an .npz archive of numbers and text, but cannot be read ({error});"
             " object arrays are refused, save each column with its own dtype."

@@ -59,7 +59,7 @@ def recognise(name: str, column: pd.Series) -> Column:
     """
     kind, values = _kind(name, column)
     if kind == "number":
-        return _number(name, values, column)
+        return _number(name, values)
     if kind == "date":
         return _date(name, values, "ISO8601")
     if kind == "category":
@@ -70,9 +70,8 @@ def recognise(name: str, column: pd.Series) -> Column:
     as_numbers = read_numbers(values)
     unread = present[np.isnan(as_numbers[values.notna().to_numpy()])]
     if len(unread) <= (1.0 - AGREE) * len(present):
-        return _number(
-            name, as_numbers, column, f" {len(unread)} entries such as {unread.iloc[0]!r}" if len(unread) else ""
-        )
+        gaps = f", but {len(unread)} entries such as {unread.iloc[0]!r} are none and count as missing"
+        return _number(name, as_numbers, f"is text read as numbers{gaps if len(unread) else ''}")
     date_format = find_date_format(present)
     if date_format:
         return _date(name, values, date_format)
@@ -105,7 +104,7 @@ def read_date_parts(column: pd.Series, date_format: str) -> dict[str, np.ndarray
     times = _times(column, date_format)
     midnight = times.dt.normalize()
     days = (midnight - _epoch()).dt.days + (times - midnight).dt.total_seconds() / 86400.0
-    parts = {"year": times.dt.year, "month": times.dt.month, "weekday": times.dt.weekday, "hour": times.dt.hour}
+    parts = {"year": times.dt.year, "month": times.dt.month, "weekday": times.dt.day_of_week, "hour": times.dt.hour}
     return {key: part.to_numpy(dtype=np.float64, na_value=np.nan) for key, part in (parts | {"days": days}).items()}
 
 
@@ -154,12 +153,12 @@ def _kind(name: str, column: pd.Series) -> tuple[str, Any]:
     return "text", read_words(column)
 
 
-def _number(name: str, values: np.ndarray, column: pd.Series, unread: str = "") -> Column:
+def _number(name: str, values: np.ndarray, how: str = "") -> Column:
     array = to_float32(values)
-    notes = [f"{unread} are no numbers and count as missing"] if unread else []
+    notes = [how] if how else []
     infinite = int((~np.isnan(values) & np.isnan(array)).sum())
     if infinite:
-        notes.append(f" {infinite} infinite values count as missing")
+        notes.append(f"has {infinite} infinite values, which count as missing")
     missing = np.isnan(array)
     if missing.all():
         return Column(note=f"column {name!r} is empty: dropped")
@@ -171,8 +170,8 @@ def _number(name: str, values: np.ndarray, column: pd.Series, unread: str = "") 
     if whole and not missing.any() and exact == len(values) and _is_id(name, values):
         return Column(note=f"column {name!r} numbers the rows: dropped")
     if distinct < 0.9 * exact:
-        notes.append(f" 32-bit floats tell {distinct} of {exact} distinct values apart; subtract its smallest value")
-    return Column({name: array}, note=f"column {name!r}:{';'.join(notes)}" if notes else "")
+        notes.append(f"keeps {distinct} of {exact} distinct values in 32-bit floats: subtract its smallest value")
+    return Column({name: array}, note=f"column {name!r} {', and '.join(notes)}" if notes else "")
 
 
 def _is_id(name: str, values: np.ndarray) -> bool:

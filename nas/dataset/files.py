@@ -10,6 +10,7 @@ import csv
 import gzip
 import io
 import re
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
     try:
         return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # whatever a parser raises on foreign bytes
         raise DataError(f"{path.name} must be a Parquet file, but cannot be read ({error}); write it again.") from error
 
 
@@ -60,7 +61,7 @@ def _text(path: Path) -> str:
             f"{path.name} must be UTF-8 text, but byte {error.object[error.start]:#04x} at {error.start} is not;"
             " save it as UTF-8, or pass pandas.read_csv(path, encoding='latin-1') with target=."
         ) from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path.name} must be gzip-compressed, but is not ({error}); rename or compress it.") from error
 
 
@@ -75,15 +76,18 @@ def _parse(text: str, name: str) -> pd.DataFrame:
     _check_rows(text, separator, name)
     head = text[:100_000]
     decimal = "," if separator != "," and re.search(r"\d,\d", head) and not re.search(r"\d\.\d", head) else "."
-    return pd.read_csv(
-        io.StringIO(text),
-        sep=separator,
-        decimal=decimal,
-        na_values=list(MISSING),
-        skipinitialspace=True,
-        index_col=False,
-        low_memory=False,
-    )
+    try:
+        return pd.read_csv(
+            io.StringIO(text),
+            sep=separator,
+            decimal=decimal,
+            na_values=list(MISSING),
+            skipinitialspace=True,
+            index_col=False,
+            low_memory=False,
+        )
+    except ValueError as error:
+        raise DataError(f"{name} must be a table of text, but cannot be read ({error}); correct it.") from error
 
 
 def _check_rows(text: str, separator: str, name: str) -> None:

@@ -214,11 +214,9 @@ def _bytes_opener(content: bytes) -> Callable[[], Image.Image]:
 
 def _guarded(name: str, work: Callable[[], Any]) -> Any:
     """Returns what ``work`` returns; DataError naming the image where Pillow cannot read it."""
-    from PIL import Image
-
     try:
         return work()
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except Exception as error:  # whatever a decoder raises on foreign bytes
         why = "the file is empty" if _is_empty(name) else str(error) or type(error).__name__
         raise DataError(f"an image must be readable, but {name!r} is not ({why}); repair or remove it.") from error
 

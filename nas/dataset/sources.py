@@ -82,7 +82,7 @@ def load(
 
 def assemble(source: Source) -> Dataset:
     """Returns the dataset of a source: target encoded, rows without one left out, columns recognised."""
-    y = source.y.to_numpy() if hasattr(source.y, "to_numpy") else np.asarray(source.y)
+    y = np.atleast_1d(source.y.to_numpy() if hasattr(source.y, "to_numpy") else _array(source.y, "y"))
     X = _as_frame_or_array(source.X)
     rows = len(next(iter(X.arrays.values()), y)) if isinstance(X, Inputs) else len(X)
     if rows != len(y):
@@ -94,6 +94,8 @@ def assemble(source: Source) -> Dataset:
         raise DataError(
             f"a dataset needs two rows with a target, but {source.name!r} has 1; fill in {source.target!r}."
         )
+    if source.given_test is not None and source.given_test.shape != (rows,):
+        raise DataError(f"split must have one value for each of {rows} rows, but has shape {source.given_test.shape}.")
     groups, taken = _groups(source.groups, X, rows)
     if taken:
         X = X.drop(columns=[name for name in X.columns if str(name) == taken])
@@ -119,7 +121,7 @@ def assemble(source: Source) -> Dataset:
 def _as_frame_or_array(X: Any) -> Any:
     if isinstance(X, Inputs) or hasattr(X, "iloc"):
         return X.to_frame() if hasattr(X, "to_frame") and not hasattr(X, "columns") else X
-    X = X.toarray() if hasattr(X, "toarray") else np.asarray(X)
+    X = X.toarray() if hasattr(X, "toarray") else _array(X, "X")
     if X.ndim == 0:
         raise DataError(f"X must be [rows, columns], but is a single {type(X.item()).__name__}; pass (X, y).")
     if X.ndim == 2 and X.dtype.kind in "OUSM":
@@ -127,6 +129,13 @@ def _as_frame_or_array(X: Any) -> Any:
 
         return pd.DataFrame(X, columns=[f"f{i}" for i in range(X.shape[1])]).infer_objects()
     return X
+
+
+def _array(values: Any, what: str) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"{what} must have rows of equal length, but is ragged ({error}); pad or drop rows.") from error
 
 
 def _inputs(X: Any, keep: np.ndarray, names: tuple[str, ...]) -> Inputs:
@@ -207,7 +216,9 @@ def _from_frame(frame: Any, target: str | None, name: str, groups: Any) -> Sourc
         )
     index = names.index(str(target))
     rest = frame.iloc[:, [i for i in range(len(names)) if i != index]]
-    return Source(rest, frame.iloc[:, index], Path(name).stem, str(target), groups=groups)
+    return Source(
+        rest, frame.iloc[:, index], Path(name.removesuffix(".gz")).stem.removeprefix("the "), str(target), groups=groups
+    )
 
 
 def _from_archive(path: Path, target: str, groups: Any) -> Source:
