@@ -70,7 +70,7 @@ def recognise(name: str, column: pd.Series) -> Column:
     as_numbers = read_numbers(values)
     unread = present[np.isnan(as_numbers[values.notna().to_numpy()])]
     if len(unread) <= (1.0 - AGREE) * len(present):
-        gaps = f", but {len(unread)} entries such as {unread.iloc[0]!r} are none and count as missing"
+        gaps = f", but {len(unread)} entries such as {next(iter(unread), '')!r} are none and count as missing"
         return _number(name, as_numbers, f"is text read as numbers{gaps if len(unread) else ''}")
     date_format = find_date_format(present)
     if date_format:
