@@ -152,7 +152,8 @@ class Outcome:
             error = None
         object.__setattr__(self, "score", score)
         object.__setattr__(self, "standard_error", error)
-        object.__setattr__(self, "message", str(self.message)[:MESSAGE_LENGTH])
+        message = str(self.message).encode(errors="replace").decode().replace("\0", "")  # what any database can hold
+        object.__setattr__(self, "message", message[:MESSAGE_LENGTH])
         object.__setattr__(self, "metrics", _finite(self.metrics))
         object.__setattr__(self, "curve", _rounded(self.curve))
         object.__setattr__(self, "best_epochs", tuple(_count("best_epochs", epoch) for epoch in self.best_epochs))

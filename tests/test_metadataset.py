@@ -30,15 +30,17 @@ from nas.record import SCHEMA_VERSION
 ROOT = Path(__file__).parents[1]
 
 
-PLACES = ["history.db", ":memory:", *os.environ.get("NAS_TEST_DATABASE", "").split()]  # an empty PostgreSQL, say
+DATABASES = os.environ.get("NAS_TEST_DATABASE", "").split()  # the address of a database to be emptied, if any
 
 
 class TestStore(StoreConformance):
-    @pytest.fixture(params=PLACES)
+    @pytest.fixture(params=["history.db", ":memory:", *DATABASES])
     def store(self, request, tmp_path):
-        with MetaDataset.open(tmp_path / request.param if request.param in PLACES[:1] else request.param) as store:
-            for search in {*store.counts(), *(info.name for info in store.searches())}:
-                store.forget(search)
+        place = tmp_path / request.param if request.param == "history.db" else request.param
+        if place in DATABASES:
+            with MetaDataset.open(place) as store:
+                sql.METADATA.drop_all(store._engine)
+        with MetaDataset.open(place) as store:
             yield store
 
 
@@ -74,6 +76,9 @@ def test_a_history_is_there_again(tmp_path):
 def test_the_default_is_the_users_own(tmp_path, monkeypatch):
     with MetaDataset.open() as store:
         assert store.place == os.environ["NAS_HISTORY"]
+    monkeypatch.setenv("NAS_HISTORY", ":memory:")
+    with MetaDataset.open() as store:
+        assert store.place == ":memory:"
     monkeypatch.delenv("NAS_HISTORY")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     if sys.platform == "linux":
@@ -97,7 +102,7 @@ def test_what_the_default_held_stays_readable(tmp_path, monkeypatch):
 
     with MetaDataset.open() as store:
         made = fill(store)
-        monkeypatch.setattr(place, "_writable", lambda path: False)  # root may write anywhere
+        monkeypatch.setattr(place, "_is_writable", lambda path: False)  # root may write anywhere
         with MetaDataset.open() as stand_in:
             assert stand_in.place != store.place
             assert stand_in.records() == made
@@ -379,19 +384,38 @@ def test_a_limit_on_file_size_is_one_sentence(tmp_path):
     assert sound(tmp_path / "history.db")
 
 
-def test_a_full_disk_is_one_sentence(tmp_path):
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of one megabyte; skipped where mounting is not permitted."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = shutil.which("mount")
-    if (
-        not mount
-        or subprocess.run([mount, "-t", "tmpfs", "-o", "size=1m", "nas", disk], capture_output=True).returncode
-    ):
+    command = [mount, "-t", "tmpfs", "-o", "size=1m", "nas", disk]
+    if not mount or subprocess.run(command, capture_output=True).returncode:
         pytest.skip("mounting a small disk is not permitted here")
-    try:
-        check_full(disk / "history.db")
-    finally:
-        subprocess.run(["umount", disk], check=True)
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_is_one_sentence(small_disk):
+    check_full(small_disk / "history.db")
+
+
+def test_a_disk_that_became_read_only_is_still_learned_from(small_disk, monkeypatch):
+    path = small_disk / "history.db"
+    with MetaDataset.open(path) as store:
+        made = fill(store)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with MetaDataset.open(path, read_only=True) as store:
+        assert store.records() == made
+    with pytest.raises(HistoryError, match="cannot be written"):
+        MetaDataset.open(path)
+    monkeypatch.setenv("NAS_HISTORY", str(path))
+    with MetaDataset.open() as store:
+        assert store.records() == made
+        store.append([record(50, "s0", "d0")])
+        assert f"{path} cannot be written, so" in store.notice
+    shutil.rmtree(Path(store.place).parent)
 
 
 def test_what_is_forgotten_is_gone_from_the_file(tmp_path):

@@ -223,6 +223,7 @@ def test_outcomes_are_brought_to_plain_finite_values():
     }
     assert {type(value) for value in outcome.curve} == {float}
     assert len(Outcome("error", "x" * 10_000).message) == 500
+    assert Outcome("error", "\ud800 and \0").message == "? and "
 
 
 def test_records_are_checked_at_birth():

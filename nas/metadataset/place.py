@@ -15,10 +15,8 @@ MEMORY = ":memory:"
 _SQLITE = "sqlite:///"
 
 
-def local(source: str | os.PathLike[str] | None) -> Path | str | None:
-    """Returns a path for a file, ``MEMORY``, the text of a URL of another database, or None as it was."""
-    if source is None:
-        return None
+def local(source: str | os.PathLike[str]) -> Path | str:
+    """Returns a path for a file, ``MEMORY``, or the text of the URL of another database."""
     if not isinstance(source, str):
         return Path(source).expanduser()
     if source in (MEMORY, "sqlite://", _SQLITE + MEMORY):
@@ -34,17 +32,22 @@ def local(source: str | os.PathLike[str] | None) -> Path | str | None:
     return Path(source).expanduser()
 
 
-def default(*, read_only: bool = False) -> tuple[Path, str]:
-    """Returns the default place, $NAS_HISTORY or a file in the user's data folder, and an empty notice.
+def default() -> Path | str:
+    """Returns what $NAS_HISTORY names, as ``local`` does, or a file in the user's data folder."""
+    named = os.environ.get("NAS_HISTORY")
+    if named:
+        return local(named)
+    import platformdirs
 
-    Where it cannot be written, returns a temporary file (a copy of what could be read) and a sentence that says so.
+    return Path(platformdirs.user_data_dir("nas", appauthor=False)) / "history.db"
+
+
+def writable(path: Path) -> tuple[Path, str]:
+    """Returns a path that can be written and an empty notice; or a temporary file, and a sentence that says so.
+
+    The temporary file begins as a copy of what could be read.
     """
-    path = local(os.environ.get("NAS_HISTORY") or None)
-    if not isinstance(path, Path):
-        import platformdirs
-
-        path = Path(platformdirs.user_data_dir("nas", appauthor=False)) / "history.db"
-    if read_only or _writable(path):
+    if _is_writable(path):
         return path, ""
     temporary = Path(tempfile.mkdtemp(prefix="nas-")) / "history.db"
     _copy(path, temporary)
@@ -65,7 +68,7 @@ def is_pack(path: Path) -> bool:
         return False
 
 
-def _writable(path: Path) -> bool:
+def _is_writable(path: Path) -> bool:
     """Returns whether SQLite could write here: the file, and beside it its log."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -31,29 +31,29 @@ APPLICATION_ID = 0x6E617331
 """``nas1``, kept in the header of a SQLite file: whether a file is a history is known without opening it."""
 
 _TYPES: dict[type, Any] = {str: sa.Text(), int: sa.BigInteger(), float: sa.Float(53)}
-_METADATA = sa.MetaData()
+METADATA = sa.MetaData()
 META = sa.Table(
     "nas_meta",
-    _METADATA,
+    METADATA,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
 )
 DATASETS = sa.Table(
     "nas_datasets",
-    _METADATA,
+    METADATA,
     sa.Column("fingerprint", sa.Text, primary_key=True),
     sa.Column("info", sa.Text, nullable=False),
 )
 SEARCHES = sa.Table(
     "nas_searches",
-    _METADATA,
+    METADATA,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("dataset", sa.Text, nullable=False, index=True),
     sa.Column("info", sa.Text, nullable=False),
 )
 RECORDS = sa.Table(
     "nas_records",
-    _METADATA,
+    METADATA,
     sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
     *(sa.Column(name, _TYPES[kind], nullable=name == "score") for name, kind in COLUMNS.items()),
     sa.Column("digest", sa.Text, nullable=False),
@@ -104,28 +104,31 @@ def open_url(url: str, *, read_only: bool) -> tuple[sa.Engine, str]:
     except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as error:
         raise HistoryError(f"{url.split('://')[0]}://... is not a database address: {error}.") from error
     place = address.render_as_string(hide_password=True)
-    _prepare(engine, place, read_only=read_only)
+    try:
+        _prepare(engine, place, read_only=read_only)
+    except BaseException:
+        engine.dispose()
+        raise
     return engine, place
 
 
 @contextmanager
 def transaction(engine: sa.Engine, place: str, *, write: bool = False) -> Iterator[sa.Connection]:
-    """Yields a connection inside one transaction; what the database complains of becomes a HistoryError."""
+    """Yields a connection inside one transaction; what the database complains of becomes a HistoryError.
+
+    Writers take turns, so that ids follow the order of commits and ``as_of`` means the same ever after.
+    """
     try:
         with engine.connect() as connection:
             connection.execution_options(nas_write=write)
             with connection.begin():
+                if write and engine.dialect.name == "postgresql":  # one writer at a time, as SQLite has it
+                    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({APPLICATION_ID})")
                 yield connection
     except sa.exc.DBAPIError as error:
         raise HistoryError(_explain(place, str(error.orig))) from error
     except (sa.exc.SQLAlchemyError, sqlite3.Error, UnicodeEncodeError) as error:
         raise HistoryError(_explain(place, str(error))) from error
-
-
-def take_turn(connection: sa.Connection) -> None:
-    """Waits until no other writer is at work, so that ids follow the order of commits; SQLite has done so already."""
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"LOCK TABLE {RECORDS.name} IN SHARE ROW EXCLUSIVE MODE")
 
 
 def tidy(engine: sa.Engine) -> None:
@@ -167,12 +170,12 @@ def _prepare(engine: sa.Engine, place: str, *, read_only: bool) -> None:
 
 
 def _create(connection: sa.Connection, place: str) -> int:
-    taken = set(sa.inspect(connection).get_table_names()) & set(_METADATA.tables)
+    taken = set(sa.inspect(connection).get_table_names()) & set(METADATA.tables)
     if taken:
         raise HistoryError(
             f"{place} is not a history of this library: it has {', '.join(sorted(taken))} but no version."
         )
-    _METADATA.create_all(connection)
+    METADATA.create_all(connection)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     meta = {"schema_version": str(SCHEMA_VERSION), "created": now}
     connection.execute(sa.insert(META), [{"name": name, "value": value} for name, value in meta.items()])
@@ -202,8 +205,12 @@ def _sqlite(target: str) -> sa.Engine:
         connection = sqlite3.connect(
             target, uri=target != ":memory:", timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA secure_delete = ON")  # what is forgotten is overwritten
+        try:
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA secure_delete = ON")  # what is forgotten is overwritten
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     if target == ":memory:":

@@ -64,15 +64,15 @@ class MetaDataset:
         """
         from nas.metadataset import sql
 
-        source = places.local(source)
-        if source == MEMORY:
+        path = places.local(source) if source is not None else places.default()
+        if path == MEMORY:
             return cls(sql.open_memory(), MEMORY, read_only=read_only)
-        if isinstance(source, str):
-            engine, address = sql.open_url(source, read_only=read_only)
+        if isinstance(path, str):
+            engine, address = sql.open_url(path, read_only=read_only)
             return cls(engine, address, read_only=read_only)
-        if source is not None and places.is_pack(source):
-            return cls.from_pack(source)
-        path, notice = (source, "") if source is not None else places.default(read_only=read_only)
+        if places.is_pack(path):
+            return cls.from_pack(path)
+        path, notice = (path, "") if source is not None or read_only else places.writable(path)
         return cls(sql.open_file(path, read_only=read_only), str(path), read_only=read_only, notice=notice)
 
     @classmethod
@@ -336,9 +336,7 @@ class MetaDataset:
         own = self.search(name)
         clash = own is not None and info is not None and _identity(own) != _identity(info)
         if not clash:
-            held = {(row["purpose"], row["number"]): digest_of_row(row) for row in self._search_rows(name)}
-            places = ((row, held.get((row["purpose"], row["number"]))) for row in rows)
-            clash = any(digest is not None and digest != digest_of_row(row) for row, digest in places)
+            clash = self._differs(name, rows)
         if clash:
             known = _identity(info) if info is not None else name
             name = f"{name}~{digest_of(known)[:8]}"
@@ -347,6 +345,15 @@ class MetaDataset:
         if info is not None:
             self.add_search(info)
         self._append_rows(rows)
+
+    def _differs(self, search: str, rows: Sequence[Row]) -> bool:
+        """Returns whether a search has other content at the place of one of these rows."""
+        if not rows:
+            return False
+        with self._reading() as connection:
+            held = _held(connection, search, [row["number"] for row in rows])
+        digests = ((held.get((search, row["purpose"], row["number"])), row) for row in rows)
+        return any(digest is not None and digest != digest_of_row(row) for digest, row in digests)
 
     def _append_rows(self, rows: Sequence[Row]) -> int:
         from nas.metadataset import sql
@@ -421,7 +428,6 @@ class MetaDataset:
             raise HistoryError(f"{self.place} was opened to be read only; open another history for writing.")
         self._leave_parent()
         with self._lock, sql.transaction(self._engine, self.place, write=True) as connection:
-            sql.take_turn(connection)
             yield connection
 
     def _leave_parent(self) -> None:
