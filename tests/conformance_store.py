@@ -223,6 +223,32 @@ class StoreConformance:
             assert store.merge(other)["records"] == 6
             assert store.merge(other)["records"] == 0
 
+    def test_merging_to_and_fro_comes_to_rest(self, store):
+        fill(store, searches=1)
+        nothing = {"datasets": 0, "searches": 0, "records": 0}
+        with MetaDataset.open(":memory:") as other, MetaDataset.open(":memory:") as third:
+            for seed, each in enumerate((other, third), start=1):
+                each.add_dataset(dataset("d0"))
+                each.add_search(search_info("s0", "d0", seed=seed))
+                each.append([record(number, "s0", "d0", score=-0.9 / seed) for number in range(3)])
+            store.merge(other), store.merge(third), other.merge(store)
+            assert len(store) == len(other) == 5 + 3 + 3
+            assert store.merge(other) == other.merge(store) == store.merge(third) == nothing
+            third.merge(other), third.merge(store)
+            assert len(third) == len(store)
+            assert store.merge(third) == other.merge(third) == nothing
+
+    def test_three_continuations_of_one_search_are_kept_apart(self, store):
+        fill(store, searches=1)
+        with MetaDataset.open(":memory:") as other, MetaDataset.open(":memory:") as third:
+            for score, each in ((-0.3, other), (-0.2, third)):
+                each.merge(store)
+                each.append([record(5, "s0", "d0", score=score)])
+            store.append([record(5, "s0", "d0", score=-0.1)])
+            for _ in range(2):
+                store.merge(other), store.merge(third)
+                assert sorted(store.counts().values()) == [6, 6, 6]
+
     def test_neighbours_come_nearest_first(self, store):
         fill(store)
         found = store.neighbours({"rows": 1.0, "classes": 0.0, "unheard": 5.0}, k=2)

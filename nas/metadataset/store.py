@@ -333,27 +333,34 @@ class MetaDataset:
         self._append_rows(content.rows)
 
     def _merge_search(self, name: str, info: SearchInfo | None, rows: Sequence[Row]) -> None:
-        own = self.search(name)
-        clash = own is not None and info is not None and _identity(own) != _identity(info)
-        if not clash:
-            clash = self._differs(name, rows)
-        if clash:
-            known = _identity(info) if info is not None else name
-            name = f"{name}~{digest_of(known)[:8]}"
-            rows = [row | {"search": name} for row in rows]
-            info = replace(info, name=name) if info is not None else None
-        if info is not None:
-            self.add_search(info)
-        self._append_rows(rows)
+        """Copies a search: into the one it is, were it renamed by an earlier merge, else under a name that is free."""
+        parts = name.split("~")
+        for home in ("~".join(parts[: count + 1]) for count in range(len(parts))):
+            known, renamed = self.search(home), [row | {"search": home} for row in rows]
+            same = known is not None and info is not None and _identity(known) == _identity(info)
+            if (same or (home == name and None in (known, info))) and self._differing(home, renamed) is None:
+                if info is not None:
+                    self.add_search(replace(info, name=home))
+                self._append_rows(renamed)
+                return
+        known = self.search(name)
+        other = known is not None and info is not None and _identity(known) != _identity(info)
+        reason = _identity(info) if other and info is not None else self._differing(name, rows)
+        name = f"{name}~{digest_of(reason)[:8]}"
+        info = replace(info, name=name) if info is not None else None
+        self._merge_search(name, info, [row | {"search": name} for row in rows])
 
-    def _differs(self, search: str, rows: Sequence[Row]) -> bool:
-        """Returns whether a search has other content at the place of one of these rows."""
+    def _differing(self, search: str, rows: Sequence[Row]) -> str | None:
+        """Returns the digest of the first of these rows at whose place a search has other content; None if none."""
         if not rows:
-            return False
+            return None
         with self._reading() as connection:
             held = _held(connection, search, [row["number"] for row in rows])
-        digests = ((held.get((search, row["purpose"], row["number"])), row) for row in rows)
-        return any(digest is not None and digest != digest_of_row(row) for digest, row in digests)
+        for row in sorted(rows, key=lambda row: (row["purpose"], row["number"])):
+            digest = digest_of_row(row)
+            if held.get((search, row["purpose"], row["number"]), digest) != digest:
+                return digest
+        return None
 
     def _append_rows(self, rows: Sequence[Row]) -> int:
         from nas.metadataset import sql
@@ -467,5 +474,5 @@ def _held(connection: sa.Connection, search: str, numbers: Sequence[int]) -> dic
 
 
 def _identity(info: SearchInfo) -> dict[str, Any]:
-    """Returns what makes two searches of one name the same one: everything but when it finished."""
-    return info.to_dict() | {"finished": ""}
+    """Returns what makes two searches the same one: everything but its name and when it finished."""
+    return info.to_dict() | {"name": "", "finished": ""}
