@@ -87,15 +87,15 @@ class GaussianProcess:
 
     def log_evidence(self, y: np.ndarray) -> np.ndarray:
         """Returns log p(y), the log marginal likelihood, of y [n] or of each column of y [n, q]."""
-        a = solve_triangular(self._L, y, lower=True)
+        a = solve_triangular(self._L, y, lower=True, check_finite=False)
         n = len(self._L)
         return -0.5 * np.sum(a**2, axis=0) - np.sum(np.log(np.diag(self._L))) - 0.5 * n * np.log(2 * np.pi)
 
     def predict(self, y: np.ndarray, D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns mean [m] and standard deviation [m] of f (without noise) at queries at distances D [n, m]."""
         k = self._covariance(D)
-        mean = k.T @ cho_solve((self._L, True), y)
-        explained = np.sum(solve_triangular(self._L, k, lower=True) ** 2, axis=0)
+        mean = k.T @ cho_solve((self._L, True), y, check_finite=False)
+        explained = np.sum(solve_triangular(self._L, k, lower=True, check_finite=False) ** 2, axis=0)
         variance = self.parameters.constant + self.parameters.signal - explained
         return mean, np.sqrt(np.maximum(variance, 1e-12))
 

@@ -12,7 +12,6 @@ from conformance import ControllerConformance, key, record, small_space, tiny_sp
 
 from nas.controllers import NAMES, Controller, Problem, create
 from nas.controllers.evolution import EvolutionController
-from nas.controllers.meta import MetaController
 from nas.controllers.optuna import ControllerSampler, OptunaController, tpe
 from nas.controllers.random import RandomController
 from nas.errors import SearchError
@@ -46,11 +45,6 @@ class TestSamplerInstance(ControllerConformance):
 
     def make(self, problem: Problem) -> Controller:
         return OptunaController(optuna.samplers.TPESampler(seed=0, n_startup_trials=3), problem)
-
-
-class TestMeta(ControllerConformance):
-    def make(self, problem: Problem) -> Controller:
-        return MetaController(problem)
 
 
 def run(controller: Controller, space: SearchSpace, trials: int) -> list[float]:

@@ -71,40 +71,37 @@ class Encoder:
     columns know which of them are alike.
 
     Args:
-        space: The space the choices are of.
+        space: The space the choices belong to.
         prior: What history expects, or None.
         drawn: Candidates that set the scales, at least one.
     """
 
     def __init__(self, space: SearchSpace, prior: Prior | None, drawn: Sequence[Choices]) -> None:
         self._space, self._prior = space, prior
-        self._meanings: dict[Identity, tuple[Architecture, dict[str, Value]]] = {}
+        self._meanings: dict[Identity, tuple[Identity, dict[str, float]]] = {}  # what it computes, how it is encoded
         self._known: dict[Identity, tuple[np.ndarray, float]] = {}  # columns, prior
         C, self._decisions = matrix([decisions(space, choices) for choices in drawn])
-        F, self._features = matrix([space_free(*self.meaning(choices)) for choices in drawn])
+        F, self._features = matrix([self.features(choices) for choices in drawn])
         spread = np.ptp(F, axis=0)
         scale = np.where(spread > 0, 1.0 / np.where(spread > 0, spread, 1.0), 0.0)
         self._scales = _halved(C, np.ones(C.shape[1])), _halved(F, scale)
 
-    def meaning(self, choices: Choices) -> tuple[Architecture, dict[str, Value]]:
-        """Returns the architecture and the settings that ``choices`` stands for."""
-        key = identity(choices)
-        if key not in self._meanings:
-            self._meanings[key] = self._space.architecture(choices), self._space.settings(choices)
-        return self._meanings[key]
-
     def key(self, choices: Choices) -> Identity:
         """Returns what ``choices`` computes."""
-        return computation(*self.meaning(choices))
+        return self._meaning(choices)[0]
+
+    def features(self, choices: Choices) -> dict[str, float]:
+        """Returns the space-free encoding of what ``choices`` computes."""
+        return self._meaning(choices)[1]
 
     def encode(self, choices: Sequence[Choices]) -> Candidates:
         """Returns all of ``choices`` as candidates."""
         new = [c for c in choices if identity(c) not in self._known]
         if new:
             C, _ = matrix([decisions(self._space, c) for c in new], self._decisions)
-            F, _ = matrix([space_free(*self.meaning(c)) for c in new], self._features)
+            F, _ = matrix([self.features(c) for c in new], self._features)
             X = np.hstack([C * self._scales[0], F * self._scales[1]])
-            prior = self._prior.predict([self.meaning(c) for c in new]) if self._prior else np.zeros(len(new))
+            prior = self._prior.predict([self.features(c) for c in new]) if self._prior else np.zeros(len(new))
             self._known.update({identity(c): (x, float(p)) for c, x, p in zip(new, X, prior, strict=True)})
         found = [self._known[identity(c)] for c in choices]
         X = np.array([x for x, _ in found]).reshape(len(found), len(self._decisions) + len(self._features))
@@ -119,6 +116,13 @@ class Encoder:
                 taken.add(self.key(c))
                 kept.append(c)
         return self.encode(kept)
+
+    def _meaning(self, choices: Choices) -> tuple[Identity, dict[str, float]]:
+        key = identity(choices)
+        if key not in self._meanings:
+            architecture, settings = self._space.architecture(choices), self._space.settings(choices)
+            self._meanings[key] = computation(architecture, settings), space_free(architecture, settings)
+        return self._meanings[key]
 
 
 def drawn(

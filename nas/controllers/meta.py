@@ -37,11 +37,10 @@ if TYPE_CHECKING:
     from nas.record import Record
     from nas.space import Choices
 
-POOL = 1000  # candidates drawn once
-FROM_HISTORY = 300  # candidates from past datasets, their best
+FROM_HISTORY = 200  # candidates from past datasets, their best
 INSURANCE = 2  # records told before the choice that ignores history
 RANDOM_START = 5  # evaluations without a model where there is no history, the default among them
-HEAVIEST = 10  # hypotheses that vote
+HEAVIEST, FAINTEST = 10, 0.03  # hypotheses that vote: at most, and with at least this part of the heaviest's weight
 
 BELIEFS = ((1.0, 0.15, 0.3), (1.0, 0.5, 0.3), (0.5, 0.5, 0.3), (0.0, 1.0, 0.1))  # b, r, prior mass
 LENGTHS = (0.5, 1.0, 2.0)  # in mean distances between candidates
@@ -86,12 +85,11 @@ class Hypothesis:
     weight: float
     seen: Observations
 
-    def predict(self, candidates: Candidates) -> tuple[np.ndarray, np.ndarray]:
-        """Returns mean and deviation [m] of squashed scores."""
+    def predict(self, prior: np.ndarray, D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns mean and deviation [m] of squashed scores where ``prior`` [m] is expected, D [n, m] away."""
         trend = self.c * self.b
-        residual = self.seen.z - trend * self.seen.at.prior
-        mean, deviation = self.process.predict(residual, distances(self.seen.at.X, candidates.X))
-        return trend * candidates.prior + mean, deviation
+        mean, deviation = self.process.predict(self.seen.z - trend * self.seen.at.prior, D)
+        return trend * prior + mean, deviation
 
 
 def hypotheses(seen: Observations, with_prior: bool) -> list[Hypothesis]:
@@ -107,14 +105,21 @@ def hypotheses(seen: Observations, with_prior: bool) -> list[Hypothesis]:
     logs = np.array([log for log, *_ in found])
     weights = np.exp(logs - logs.max()) / np.exp(logs - logs.max()).sum()
     order = np.argsort(-weights, kind="stable")
-    return [Hypothesis(*found[i][1:], weight=float(weights[i]), seen=seen) for i in order]
+    return [Hypothesis(b, c, process, float(weights[i]), seen) for i in order for _, b, c, process in [found[i]]]
 
 
 class MetaController:
-    """Starts from history, continues with a surrogate that history informs; see the module."""
+    """Starts from history, continues with a surrogate that history informs; see the module.
 
-    def __init__(self, problem: Problem) -> None:
+    Args:
+        problem: What is known before the first training.
+        pool: Candidates drawn once, beside those from history; the best get neighbours later. (On the measured tables
+            5,000 were no better than 500.)
+    """
+
+    def __init__(self, problem: Problem, pool: int = 500) -> None:
         self._problem = problem
+        self._size = pool
         self._told: list[tuple[Choices, float | None, float]] = []  # choices, score, standard error
         self._seen: set[Identity] = set()
 
@@ -151,7 +156,7 @@ class MetaController:
         if self._prior is None:
             return Explanation(own=1.0, ignored=ignored, notes=("no history speaks: this search learns alone",))
         favourites = np.argsort(-self._pool.prior, kind="stable")[:10]
-        shares = self._prior.weights([self._encoder.meaning(self._pool.choices[i]) for i in favourites])
+        shares = self._prior.weights([self._encoder.features(self._pool.choices[i]) for i in favourites])
         believed = sum(h.weight * h.b for h in hypotheses(self._observations(), True))
         weights = {name: believed * share for name, share in sorted(shares.items(), key=lambda item: -item[1])}
         notes = [f"history: {sum(len(lesson.records) for lesson in past)} trainings on {len(past)} datasets"]
@@ -175,7 +180,7 @@ class MetaController:
     @cached_property
     def _drawn(self) -> list[Choices]:
         rng = np.random.default_rng([self._problem.seed, 0, 0])
-        return list(drawn(self._problem.space, self._lessons[0], rng, POOL, FROM_HISTORY))
+        return list(drawn(self._problem.space, self._lessons[0], rng, self._size, FROM_HISTORY))
 
     @cached_property
     def _encoder(self) -> Encoder:
@@ -183,21 +188,21 @@ class MetaController:
 
     @cached_property
     def _pool(self) -> Candidates:
-        """What was drawn, and ten neighbours of each of the prior's twenty favourites."""
+        """What was drawn, and ten neighbours of each of the prior's ten favourites."""
         pool = self._encoder.distinct(self._drawn)
         if self._prior is None:
             return pool
         rng = np.random.default_rng([self._problem.seed, 0, 1])
-        favourites = np.argsort(-pool.prior, kind="stable")[:20]
+        favourites = np.argsort(-pool.prior, kind="stable")[:10]
         near = [self._problem.space.mutate(pool.choices[i], rng) for i in favourites for _ in range(10)]
         return pool + self._encoder.distinct(near, pool.keys)
 
     def _candidates(self, rng: np.random.Generator) -> Candidates:
-        """The pool, and sixteen neighbours of each of the three best so far."""
+        """The pool, and ten neighbours of each of the three best so far."""
         space = self._problem.space
         scored = [(score, choices) for choices, score, _ in self._told if score is not None and space.contains(choices)]
         best = sorted(scored, key=lambda pair: -pair[0])[:3]
-        near = [space.mutate(choices, rng, edits=1 + i % 2) for _, choices in best for i in range(16)]
+        near = [space.mutate(choices, rng, edits=1 + i % 2) for _, choices in best for i in range(10)]
         return self._pool + self._encoder.distinct(near, self._pool.keys)
 
     def _observations(self) -> Observations:
@@ -219,16 +224,18 @@ class MetaController:
         if self._prior is not None and not len(observed.z):
             chosen = free.take([self._favourite(free)])
             return chosen, float(chosen.prior[0])
-        hypos = hypotheses(observed, self._prior is not None)[:HEAVIEST]
+        hypos = hypotheses(observed, self._prior is not None)
+        hypos = [h for h in hypos[:HEAVIEST] if h.weight >= FAINTEST * hypos[0].weight]
+        D = distances(observed.at.X, free.X)
         if self._prior is None and number < RANDOM_START:
             default = self._encoder.key(self._problem.space.default())
             pick = free.keys.index(default) if default in free.keys else int(rng.integers(len(free)))
         elif self._prior is not None and number == INSURANCE:
-            pick = int(np.argmax(distances(observed.at.X, free.X).min(axis=0)))
+            pick = int(np.argmax(D.min(axis=0)))
         else:
-            pick = int(np.argmax(_improvement(hypos, free)))
-        chosen = free.take([pick])
-        return chosen, sum(h.weight * float(h.predict(chosen)[0][0]) for h in hypos)
+            pick = int(np.argmax(_improvement(hypos, free.prior, D)))
+        believed = [h.predict(free.prior[[pick]], D[:, [pick]])[0][0] for h in hypos]
+        return free.take([pick]), float(np.average(believed, weights=[h.weight for h in hypos]))
 
     def _favourite(self, free: Candidates) -> int:
         """The earlier winner on this very dataset, else the prior's favourite."""
@@ -237,12 +244,13 @@ class MetaController:
         return again[0] if again else int(np.argmax(free.prior))
 
 
-def _improvement(hypos: Sequence[Hypothesis], free: Candidates) -> np.ndarray:
+def _improvement(hypos: Sequence[Hypothesis], prior: np.ndarray, D: np.ndarray) -> np.ndarray:
     """Expected improvement [m] over the best posterior mean among the observed, averaged over the hypotheses."""
-    total = np.zeros(len(free))
+    total = np.zeros(len(prior))
     for h in hypos:
-        mean, deviation = h.predict(free)
-        total += h.weight * expected_improvement(mean, deviation, float(np.max(h.predict(h.seen.at)[0])))
+        known, _ = h.predict(h.seen.at.prior, distances(h.seen.at.X, h.seen.at.X))
+        mean, deviation = h.predict(prior, D)
+        total += h.weight * expected_improvement(mean, deviation, float(np.max(known)))
     return total
 
 

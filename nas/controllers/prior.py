@@ -4,7 +4,7 @@ Records of past datasets -> normal scores within each -> a forest from [meta-fea
 Nothing here sees a result of the running search; how far the expectation is trusted is decided in
 ``nas/controllers/meta.py``.
 
-Symbols: t datasets with something to say, N records of theirs, p columns, q architectures asked about, T trees.
+Symbols: t datasets with something to say, N records of theirs, q architectures asked about, T trees.
 """
 
 from __future__ import annotations
@@ -23,9 +23,7 @@ from nas.encoding import matrix, space_free
 if TYPE_CHECKING:
     from sklearn.ensemble import ExtraTreesRegressor
 
-    from nas.architecture import Architecture
     from nas.record import PastDataset, Record
-    from nas.space import Value
 
 TREES = 100  # 25 trees scatter by .04 of regret at the first choice, 100 hardly
 FEWEST_RECORDS = 5  # of a past dataset, to be ranked
@@ -125,16 +123,17 @@ class Prior:
                 self._parts.append((part, forest, np.flatnonzero(known)))
         self._leaves = [forest.apply(np.hstack([self._past[i], X[i]])) for _, forest, i in self._parts]  # [N, T] each
 
-    def predict(self, architectures: Sequence[tuple[Architecture, Mapping[str, Value]]]) -> np.ndarray:
-        """Returns the expected normal scores [q] of architectures with their settings."""
-        if not architectures:
-            return np.zeros(0)
-        X = self._rows(architectures)
-        return sum((part * forest.predict(X) for part, forest, _ in self._parts), np.zeros(len(X)))
+    def predict(self, rows: Sequence[Mapping[str, float]]) -> np.ndarray:
+        """Returns the expected normal scores [q] of space-free encodings."""
+        X = self._inputs(rows)
+        expected = np.zeros(len(X))
+        for part, forest, _ in self._parts:  # forest.predict, without its 30 ms of setting out to work in parallel
+            expected += part / TREES * sum(tree.tree_.predict(X)[:, 0] for tree in forest.estimators_)
+        return expected
 
-    def record_weights(self, architectures: Sequence[tuple[Architecture, Mapping[str, Value]]]) -> np.ndarray:
+    def record_weights(self, rows: Sequence[Mapping[str, float]]) -> np.ndarray:
         """Returns w [q, N], rows summing to 1, with ``predict = w @ scores``: who shares a leaf, over the trees."""
-        X = self._rows(architectures)
+        X = self._inputs(rows)
         w = np.zeros((len(X), len(self._z)))
         for (part, forest, known), leaves in zip(self._parts, self._leaves, strict=True):
             for tree, asked in enumerate(forest.apply(X).T):
@@ -142,9 +141,9 @@ class Prior:
                 w[:, known] += part / leaves.shape[1] * together / together.sum(axis=1, keepdims=True)
         return w
 
-    def weights(self, architectures: Sequence[tuple[Architecture, Mapping[str, Value]]]) -> dict[str, float]:
-        """Returns the share of each dataset's records in the mean prediction of ``architectures``; sums to 1."""
-        w = self.record_weights(architectures).mean(axis=0)
+    def weights(self, rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        """Returns the share of each dataset's records in the mean prediction of ``rows``; sums to 1."""
+        w = self.record_weights(rows).mean(axis=0)
         shares = np.bincount(self._owner, weights=w, minlength=len(self.lessons))
         return {lesson.name: float(share) for lesson, share in zip(self.lessons, shares, strict=True)}
 
@@ -167,6 +166,6 @@ class Prior:
         new = np.array([metafeatures[name] for name in names], dtype=float)
         return np.where(np.isfinite(table), table, medians), np.where(np.isfinite(new), new, medians)
 
-    def _rows(self, architectures: Sequence[tuple[Architecture, Mapping[str, Value]]]) -> np.ndarray:
-        X, _ = matrix([space_free(architecture, settings) for architecture, settings in architectures], self._columns)
-        return np.hstack([np.tile(self._metafeatures, (len(X), 1)), X])
+    def _inputs(self, rows: Sequence[Mapping[str, float]]) -> np.ndarray:
+        X, _ = matrix(rows, self._columns)
+        return np.hstack([np.tile(self._metafeatures, (len(X), 1)), X]).astype(np.float32)

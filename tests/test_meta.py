@@ -1,0 +1,318 @@
+"""The default controller: conformance, what it makes of history, and simulated families of tasks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from conformance import ControllerConformance, key, past_dataset, record, small_space, tiny_space, toy_history
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from nas.controllers import Controller, Problem, create
+from nas.controllers.meta import MetaController, squash
+from nas.controllers.prior import FEWEST_DATASETS, Prior, lessons, normal_scores
+from nas.encoding import space_free
+from nas.record import Fidelity, Outcome, PastDataset, Record
+from nas.space import Choice, Choices, SearchSpace
+
+
+class TestMeta(ControllerConformance):
+    def make(self, problem: Problem) -> Controller:
+        return MetaController(problem, pool=60)
+
+
+# ---- simulated families of tasks -----------------------------------------------------------------------------------
+
+
+@cache
+def family_space() -> SearchSpace:
+    """Returns a space of 252 choices, conditional ones among them."""
+    space = SearchSpace("family")
+    space.add_input("x")
+    space.add_output("y")
+    space.add_node("a", Choice("linear", "gated_linear", "identity"), width=Choice(16, 64, 256))
+    space.add_node("b", Choice("relu", "mish", "tanh"))
+    space.add_edge("x", "a")
+    space.add_edge("a", "b")
+    space.add_edge("x", "b", optional=True)
+    space.add_edge("b", "y")
+    space.add_setting("learning_rate", Choice(0.003, 0.01, 0.03))
+    space.add_setting("dropout", Choice(0.0, 0.2))
+    return space
+
+
+@cache
+def everything() -> list[Choices]:
+    return list(family_space().enumerate())
+
+
+Task = dict[tuple[tuple[str, object], ...], float]
+
+
+def tasks(rng: np.random.Generator, count: int, own: float = 0.5) -> list[Task]:
+    """Returns ``count`` tasks: the value of every choice, mostly common to all, partly each task's own, some noise."""
+    pairs = sorted({pair for choices in everything() for pair in choices.items()}, key=str)
+    common = {pair: rng.normal() for pair in pairs}
+    made = []
+    for _ in range(count):
+        effect = {pair: common[pair] + own * rng.normal() for pair in pairs}
+        made.append({key(c): sum(effect[pair] for pair in c.items()) + 0.1 * rng.normal() for c in everything()})
+    return made
+
+
+def history(past: list[Task], rng: np.random.Generator, kind: str) -> tuple[PastDataset, ...]:
+    """Returns 25 records of each task; their scores shuffled or negated where ``kind`` says so."""
+    made = []
+    for number, task in enumerate(past):
+        tried = [everything()[i] for i in rng.choice(len(everything()), 25, replace=False)]
+        scores = np.array([task[key(c)] for c in tried])
+        scores = {"shuffled": rng.permutation(scores), "negated": -scores}.get(kind, scores)
+        made.append(past_dataset(family_space(), f"old {number}", list(zip(tried, scores.tolist(), strict=True))))
+    return tuple(made)
+
+
+@cache
+def regrets(kind: str, seeds: int = 4, evaluations: int = 12) -> np.ndarray:
+    """Returns [seeds, evaluations] of (best - best so far) / (best - median), and prints the share of the own model."""
+    curves = []
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        task, *past = tasks(rng, 9)
+        problem = Problem(family_space(), seed, () if kind in ("random", "cold") else history(past, rng, kind))
+        controller = create("random" if kind == "random" else "meta", problem)
+        found: list[float] = []
+        for number in range(evaluations):
+            (choices,) = controller.ask()
+            found.append(task[key(choices)])
+            controller.tell([record(family_space(), choices, found[-1], number, error=0.05)])
+        values = list(task.values())
+        curves.append((max(values) - np.maximum.accumulate(found)) / (max(values) - np.median(values)))
+        print(kind, seed, np.round(curves[-1], 2), f"own {controller.explain().own:.2f}")
+    return np.array(curves)
+
+
+def test_history_of_alike_tasks_saves_trainings() -> None:
+    warm, cold, random = (regrets(kind)[:, :10].mean() for kind in ("alike", "cold", "random"))
+    assert warm < 0.5 * random
+    assert warm < 0.5 * cold
+    assert regrets("alike")[:, 0].mean() < 0.5 * regrets("cold")[:, 0].mean(), "already the first choice is better"
+
+
+def test_history_without_meaning_does_little_harm() -> None:
+    assert regrets("shuffled")[:, :10].mean() < regrets("cold")[:, :10].mean() + 0.15
+
+
+def test_misleading_history_is_seen_through() -> None:
+    negated = regrets("negated")
+    assert negated[:, 0].mean() > 1.0, "the first choice believes it, which is why this is a test"
+    assert negated[:, -1].mean() < 0.3
+    assert negated[:, -1].mean() < regrets("random")[:, -1].mean() + 0.1
+
+
+def test_the_scratch_model_finds_what_random_search_does_not() -> None:
+    assert regrets("cold")[:, -1].mean() < regrets("random")[:, -1].mean()
+
+
+# ---- the account it gives ------------------------------------------------------------------------------------------
+
+
+def test_belief_follows_the_evidence() -> None:
+    """The same trainings, told under a history that agrees, one that is shuffled, and one that says the contrary."""
+    rng = np.random.default_rng(0)
+    task, *past = tasks(rng, 9)
+    told = [record(family_space(), c, task[key(c)], i) for i, c in enumerate(everything()[::12])]
+    own = {}
+    for kind in ("alike", "shuffled", "negated"):
+        controller = MetaController(Problem(family_space(), 0, history(past, np.random.default_rng(1), kind)))
+        before = controller.explain().own
+        controller.tell(told)
+        own[kind] = controller.explain().own
+        assert before == pytest.approx(1 - (0.3 + 0.3 + 0.5 * 0.3))
+    assert own["alike"] < before
+    assert own["shuffled"] > 0.9
+    assert own["negated"] > 0.9
+
+
+def test_weights_are_what_the_forest_computed() -> None:
+    """The prediction of scikit-learn's forest is the weighted sum of records that ``weights`` sums by dataset."""
+    problem = Problem(small_space(), past=toy_history(small_space(), 5, 20))
+    past, _ = lessons(problem)
+    prior = Prior(past, {}, seed=1)
+    rows = [space_free(r.architecture, r.settings) for r in past[2].records[:4]]
+    rows += [space_free(small_space().architecture(small_space().default()), {})]
+    w = prior.record_weights(rows)
+    np.testing.assert_allclose(w.sum(axis=1), 1.0)
+    assert (w >= 0).all()
+    ((_, forest, _),) = prior._parts
+    np.testing.assert_allclose(w @ np.concatenate([lesson.scores for lesson in past]), prior.predict(rows))
+    np.testing.assert_allclose(prior.predict(rows), forest.predict(prior._inputs(rows)))
+    counts = np.cumsum([0] + [len(lesson.records) for lesson in past])
+    weights = prior.weights(rows)
+    for number, lesson in enumerate(past):
+        share = w[:, counts[number] : counts[number + 1]].sum() / len(rows)
+        assert weights[lesson.name] == pytest.approx(share)
+
+
+def test_who_is_ignored_and_why() -> None:
+    space, other = small_space(), tiny_space()
+    rng = np.random.default_rng(0)
+    few = past_dataset(space, "few", [(space.sample(rng), float(i)) for i in range(4)] + [(space.sample(rng), None)])
+    flat = past_dataset(space, "flat", [(space.sample(rng), 0.5) for _ in range(8)])
+    speaks = past_dataset(space, "speaks", [(space.sample(rng), float(i)) for i in range(8)])
+    controller = MetaController(Problem(space, past=(few, flat, speaks, toy_history(other, 1)[0])), pool=60)
+    account = controller.explain()
+    assert dict(account.ignored) == {
+        "few": "fewer than 5 trainings",
+        "flat": "all trainings scored the same",
+        "old 0": "another search space",
+    }
+    assert list(account.weights) == ["speaks"]
+    assert account.weights["speaks"] + account.own == pytest.approx(1.0)
+
+
+def test_two_datasets_of_one_name_are_told_apart() -> None:
+    space = small_space()
+    rng = np.random.default_rng(0)
+    tried = [(space.sample(rng), float(i)) for i in range(8)]
+    past = tuple(past_dataset(space, "data.csv", tried, fingerprint=f"{i}abcdefgh") for i in range(2))
+    assert set(MetaController(Problem(space, past=past), pool=60).explain().weights) == {
+        "data.csv (0abcde)",
+        "data.csv (1abcde)",
+    }
+
+
+# ---- what it makes of history --------------------------------------------------------------------------------------
+
+
+def test_the_same_data_again_begins_with_the_earlier_winner() -> None:
+    space = small_space()
+    rng = np.random.default_rng(4)
+    tried = [(space.sample(rng), float(rng.normal())) for _ in range(15)]
+    again = past_dataset(space, "mine", tried, fingerprint="new")
+    problem = Problem(space, seed=2, past=(*toy_history(space, 12, 20), again), dataset="new")
+    controller = MetaController(problem, pool=100)
+    assert controller.ask()[0] == max(tried, key=lambda pair: pair[1])[0]
+    account = controller.explain()
+    assert account.weights["mine"] > 0.5 * sum(account.weights.values())
+    assert any("this very dataset" in note for note in account.notes)
+
+
+def test_without_history_the_default_comes_first() -> None:
+    space = small_space()
+    assert MetaController(Problem(space), pool=60).ask()[0] == space.default()
+
+
+def test_asking_for_more_begins_with_what_fewer_would_be() -> None:
+    space = small_space()
+    controller = MetaController(Problem(space, past=toy_history(space)), pool=60)
+    assert controller.ask(4)[:2] == controller.ask(2)
+
+
+def test_what_a_dataset_is_like_decides_where_it_matters() -> None:
+    """Half of the datasets want mish and half tanh, and a meta-feature says which; dealt out anew, it says nothing."""
+    space = family_space()
+    rng = np.random.default_rng(0)
+
+    def past(shuffled: bool) -> tuple[PastDataset, ...]:
+        kinds = [float(i % 2) for i in range(FEWEST_DATASETS + 4)]
+        shown = [float(i // 2 % 2) for i in range(len(kinds))] if shuffled else kinds  # half of each kind are right
+        made = []
+        for number, (kind, metafeature) in enumerate(zip(kinds, shown, strict=True)):
+            tried = [everything()[i] for i in rng.choice(len(everything()), 25, replace=False)]
+            wanted = "mish" if kind else "tanh"
+            scores = [float((c["b"] == wanted) + 0.3 * rng.normal()) for c in tried]
+            features = {"kind": metafeature, "unknown": float("nan")}
+            made.append(past_dataset(space, f"d{number}", list(zip(tried, scores, strict=True)), features))
+        return tuple(made)
+
+    def gap(shuffled: bool, kind: float) -> float:
+        """Expected score of mish minus tanh, the rest being equal."""
+        found, _ = lessons(Problem(space, past=past(shuffled)))
+        prior = Prior(found, {"kind": kind, "unknown": 1.0}, seed=0)
+        assert prior.uses_metafeatures
+        mish, tanh = (
+            prior.predict([space_free(space.architecture({**c, "b": b}), space.settings(c)) for c in everything()[::6]])
+            for b in ("mish", "tanh")
+        )
+        return float(np.mean(mish - tanh))
+
+    assert gap(False, 1.0) > 0.5
+    assert gap(False, 0.0) < -0.5
+    assert abs(gap(True, 1.0)) < 0.5 * gap(False, 1.0)
+
+
+def test_only_comparable_trainings_are_ranked_together() -> None:
+    """Scores at another fidelity or metric would only add noise; a training that diverged is the worst."""
+    space = small_space()
+    rng = np.random.default_rng(0)
+    records = list(past_dataset(space, "d", [(space.sample(rng), float(i)) for i in range(8)]).records)
+
+    def changed(number: int, **fields: object) -> Record:
+        return replace(records[0], number=number, choices=space.sample(rng), **fields)  # type: ignore[arg-type]
+
+    records += [changed(20 + i, fidelity=Fidelity(1, 1, 1), outcome=Outcome("complete", score=99.0)) for i in range(3)]
+    records += [changed(30, metric="other", outcome=Outcome("complete", score=99.0))]
+    records += [changed(40, outcome=Outcome("diverged")), changed(41, outcome=Outcome("oom"))]
+    info = past_dataset(space, "d", []).info
+    (lesson,), _ = lessons(Problem(space, past=(PastDataset(info, tuple(records)),)))
+    assert [r.score for r in lesson.records] == [7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0, 0.0, None]
+    np.testing.assert_allclose(lesson.scores, norm.ppf((np.arange(9, 0, -1) - 0.5) / 9))
+
+
+def test_a_large_history_is_thinned_evenly() -> None:
+    space = small_space()
+    rng = np.random.default_rng(0)
+    past = past_dataset(space, "d", [(space.sample(rng), float(i)) for i in range(50)])
+    (lesson,), _ = lessons(Problem(space, past=(past,)))
+    kept = [r.score for r in lesson.thinned(11).records]
+    assert len(kept) == 11
+    assert (kept[0], kept[-1]) == (49.0, 0.0)
+
+
+def test_choices_that_compute_the_same_are_trained_once() -> None:
+    """Two ways of writing one network: a training of the one is a training of the other."""
+    space = SearchSpace("twins")
+    space.add_input("x")
+    space.add_output("y")
+    space.add_node("a", Choice("relu", "identity"))
+    space.add_node("b", Choice("relu", "identity"))
+    space.add_edge("x", "a")
+    space.add_edge("a", "b")
+    space.add_edge("b", "y")
+    controller = MetaController(Problem(space))
+    asked = [space.architecture(c) for c in controller.ask(3)]
+    assert len(set(asked)) == 3, "relu relu, one relu, none"
+    controller.tell([record(space, {"a": "relu", "b": "identity"}, 0.5)])
+    assert space.architecture({"a": "identity", "b": "relu"}) not in [space.architecture(c) for c in controller.ask(2)]
+
+
+# ---- arithmetic ----------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30), st.floats(0.1, 10), st.floats(-5, 5))
+def test_squash_keeps_the_order_and_forgets_scale_and_place(values: list[float], scale: float, place: float) -> None:
+    y = np.round(np.array(values), 3)
+    z, slope = squash(y)
+    assert np.isfinite(z).all()
+    assert (slope > 0).all()
+    assert (np.diff(z[np.argsort(y)]) >= 0).all()
+    if np.ptp(y) > 0:
+        np.testing.assert_allclose(squash(scale * y + place)[0], z, atol=1e-6)
+
+
+def test_the_slope_of_squash_is_its_derivative() -> None:
+    """Scores beside the median, so that moving one leaves centre and unit where they are."""
+    y = np.array([-50.0, -3.0, 0.0, 0.0, 0.0, 1.0, 2.0])
+    for i in (0, 1):
+        step = np.where(np.arange(7) == i, 1e-5, 0.0)
+        change = (squash(y + step)[0] - squash(y - step)[0])[i] / 2e-5
+        assert change == pytest.approx(squash(y)[1][i], rel=1e-5)
+
+
+def test_normal_scores_share_ties() -> None:
+    np.testing.assert_allclose(normal_scores(np.array([3.0, 1.0, 1.0, -np.inf])), norm.ppf([0.875, 0.5, 0.5, 0.125]))
