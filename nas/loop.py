@@ -456,7 +456,8 @@ class _Histories:
     def __init__(self, history: Source, storage: Source, read_only: bool = False) -> None:
         self._opened: list[MetaDataset] = []
         place = None if history == YOURS else history
-        self.shipped = shipped() if history is not None and not isinstance(history, MetaDataset) else None
+        with_shipped = history is not None and not isinstance(history, MetaDataset)
+        self._shipped: list[PastDataset] = shipped().past() if with_shipped else []
         if history is None:
             self.history = None
         else:
@@ -487,19 +488,16 @@ class _Histories:
 
     def past(self, as_of: int | None = None, without: str = "") -> tuple[PastDataset, ...]:
         """Past datasets, the shipped ones first, without the records of the search ``without``."""
-        found: list[PastDataset] = []
-        if self.shipped is not None:
-            found += self.shipped.past()
+        found = list(self._shipped)
         if self.history is not None:
             found += self.history.past(as_of)
         kept = [PastDataset(p.info, tuple(r for r in p.records if r.search != without)) for p in found]
         return tuple(p for p in kept if p.records)
 
     def counted(self, past: tuple[PastDataset, ...]) -> str:
-        if self.shipped is None and self.history is None:
+        if self.history is None:
             return "not learned from"
-        shipped = 0 if self.shipped is None else len(self.shipped.past())
-        return f"{shipped} datasets shipped + {len(past) - shipped} yours"
+        return f"{len(self._shipped)} datasets shipped + {len(past) - len(self._shipped)} yours"
 
     def __enter__(self) -> _Histories:
         return self

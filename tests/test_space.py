@@ -42,6 +42,19 @@ def small_space(activation_name: str | None = "activation", times: int = 2, opti
     return space
 
 
+def tiny_space() -> SearchSpace:
+    """Conditional, shared, optional and numeric decisions in 48 choices."""
+    space = SearchSpace("tiny")
+    space.add_input("x")
+    space.add_node("a", Choice(Op("linear", width=Choice(4, 8, 16)), "relu"))
+    space.add_output("y", join=Choice("add", "concat"))
+    space.add_edge("x", "a")
+    space.add_edge("a", "y")
+    space.add_edge("x", "y", optional=True)
+    space.add_setting("dropout", Integer(0, 2))
+    return space
+
+
 @pytest.mark.parametrize("name", ["activation", None])
 @pytest.mark.parametrize("optional", [True, False])
 @pytest.mark.parametrize("times", [1, 2])
@@ -86,6 +99,16 @@ def test_what_is_sampled_mutated_and_crossed_is_contained(seed, edits):
         assert all(child[p] in (a.get(p), b.get(p)) for p in child if p in a and p in b), (child, both)
 
 
+def test_the_order_in_which_a_choice_is_written_does_not_count():
+    space = small_space()
+    a, b = (space.sample(np.random.default_rng(seed)) for seed in (0, 1))
+    turned = [dict(reversed(c.items())) for c in (a, b)]
+    for seed in range(20):
+        first, second = (np.random.default_rng(seed) for _ in range(2))
+        assert space.mutate(a, first) == space.mutate(turned[0], second)
+        assert space.cross_over(a, b, first) == space.cross_over(*turned, second)
+
+
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=60, deadline=None)
 def test_one_mutation_changes_one_decision_and_what_hangs_on_it(seed):
@@ -101,10 +124,10 @@ def test_one_mutation_changes_one_decision_and_what_hangs_on_it(seed):
 
 def test_mutation_and_sampling_reach_every_choice_of_a_small_space():
     rng = np.random.default_rng(0)
-    space = small_space(times=1, optional=False)
+    space = tiny_space()
     everything = {tuple(sorted(c.items(), key=str)) for c in space.enumerate()}
     reached, choices = set(), space.default()
-    for _ in range(60 * len(everything)):
+    for _ in range(30 * len(everything)):
         choices = space.mutate(choices, rng)
         reached.add(tuple(sorted(choices.items(), key=str)))
     assert reached == everything

@@ -177,7 +177,7 @@ class SearchSpace:
         """The choice with ``edits`` decisions changed in turn; decisions that then begin to exist are sampled."""
         for _ in range(edits):
             known = self.decisions()
-            movable = [path for path in choices if known[path].size > 1]
+            movable = [path for path in known if path in choices and known[path].size > 1]
             if not movable:
                 return dict(choices)
             path = movable[int(rng.integers(len(movable)))]
@@ -190,7 +190,7 @@ class SearchSpace:
 
     def cross_over(self, first: Choices, second: Choices, rng: np.random.Generator) -> Choices:
         """A child that takes every decision from one of two parents, and samples what neither has."""
-        heads = {path: rng.random() < 0.5 for path in {**first, **second}}
+        heads = {path: rng.random() < 0.5 for path in self.decisions() if path in first or path in second}
         mixed = {p: (first if (p in first and (heads[p] or p not in second)) else second)[p] for p in heads}
         return self._completed(mixed, rng)
 
