@@ -363,9 +363,9 @@ def count(
     with torch.device("meta"):
         network = build(architecture, signature, operations, dropout=0.5)
         views = {name: torch.empty(2, *shape) for name, shape in signature.inputs.items()}
-        parameters = sum(parameter.numel() for parameter in network.parameters())
-        with FlopCounterMode(display=False) as counter:
-            kept = _kept_bytes(network, views)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    with FlopCounterMode(display=False) as counter:
+        kept = _kept_bytes(network, views)
     largest = max(max(math.prod(step.joined), math.prod(step.shape)) for step in network.steps)
     memory = 20 * parameters + batch * (kept // 2) + 2 * 4 * batch * largest
     return Count(parameters, counter.get_total_flops() // 2, memory)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
@@ -533,3 +537,27 @@ def test_splits_may_be_of_any_kind_with_two_row_sets():
     data = blobs()
     split = Split(np.arange(200), np.arange(200, 300))
     assert train([Candidate(MLP)], data, [split], Fidelity(2, 50, 1), seed=0)[0].status == "complete"
+
+
+def test_the_gpu_benchmark_runs_in_its_smoke_size_and_says_what_it_did_not_measure(tmp_path):
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-m",
+        "benchmarks.gpu",
+        "--device",
+        "cpu",
+        "--out",
+        tmp_path / "record.json",
+    ]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert record["cuda_rows"].startswith("not measured")
+    assert record["cuda_rows"] in done.stdout
+    assert all(check["passed"] for check in record["checks"])
+    assert len(record["checks"]) == 7
+    assert [len(row["seconds"]["plain"]) for row in record["throughput"]] == [2, 2]
+    assert record["torch"] == torch.__version__
+    assert "benchmarks.gpu --device cpu" in record["command"]

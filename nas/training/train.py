@@ -122,12 +122,17 @@ def _outcome(
 
 
 def _check_memory(counted: Count, batch: int, device: torch.device, most: int | None) -> None:
-    """Raises OutOfMemoryError where a step on ``batch`` rows would not fit."""
+    """Raises OutOfMemoryError where a step on ``batch`` rows, or the weights on their way there, would not fit."""
     free = free_memory(device) if most is None else most
     if free is not None and counted.memory > free:
         raise OutOfMemoryError(
             f"a step on {batch} rows needs about {counted.memory / 2**20:,.0f} MiB, but {free / 2**20:,.0f} are free; "
             f"the network has {counted.parameters:,} parameters."
+        )
+    host = free_memory(torch.device("cpu")) if device.type != "cpu" else None  # networks are built there
+    if host is not None and 4 * counted.parameters > host:
+        raise OutOfMemoryError(
+            f"{counted.parameters:,} parameters are built in the host's memory, where {host / 2**20:,.0f} MiB are free."
         )
 
 
