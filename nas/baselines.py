@@ -212,19 +212,19 @@ class _Mixed:
     def fit(cls, data: Dataset, side: int) -> _Mixed:
         X = _codes_and_numbers(data.inputs, side)
         used = ~np.isnan(X).all(axis=0)
-        used[0] |= not used.any()
         native = np.zeros(X.shape[1], dtype=bool)
         native[X.shape[1] - len(data.levels) :] = [len(level) <= 255 for level in data.levels]
-        return cls(side, used, native[used])
+        return cls(side, used, native[used] if used.any() else np.zeros(1, dtype=bool))
 
     @property
     def width(self) -> int:
-        """Number of columns."""
-        return int(self.used.sum())
+        """Number of columns, at least one."""
+        return max(int(self.used.sum()), 1)
 
     def of(self, raw: Mapping[str, np.ndarray]) -> np.ndarray:
         """Returns float64 ``[n, width]`` with NaN."""
-        return _codes_and_numbers(raw, self.side)[:, self.used]
+        X = _codes_and_numbers(raw, self.side)[:, self.used]
+        return X if X.shape[1] else np.zeros((len(X), 1))
 
 
 def _numbers(raw: Mapping[str, np.ndarray], side: int) -> np.ndarray:

@@ -79,11 +79,11 @@ def recognise(name: str, column: pd.Series) -> Column:
 
 
 def read_numbers(column: pd.Series) -> np.ndarray:
-    """Returns the column as float64 ``[n]``; NaN where there is no number, infinities kept, booleans as 0 and 1."""
+    """Returns float64 ``[n]``: NaN where there is no number, infinities kept, booleans as 0 and 1, spans in days."""
     import pandas as pd
 
-    if pd.api.types.is_timedelta64_dtype(column):
-        return (column / pd.Timedelta(days=1)).to_numpy(dtype=np.float64)
+    if column.dtype.kind == "m":
+        column = column.dt.total_seconds() / 86400.0
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(object)
     if not pd.api.types.is_numeric_dtype(column):
@@ -137,7 +137,7 @@ def _kind(name: str, column: pd.Series) -> tuple[str, Any]:
         return "category", read_words(column)
     if pd.api.types.is_datetime64_any_dtype(column):
         return "date", column
-    if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
+    if pd.api.types.is_numeric_dtype(column) or column.dtype.kind == "m":
         if pd.api.types.is_complex_dtype(column):
             raise DataError(f"column {name!r} must hold real numbers, but is complex; split it into two columns.")
         return "number", read_numbers(column)

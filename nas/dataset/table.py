@@ -95,9 +95,12 @@ def encode_frame(frame: pd.DataFrame, schema: Mapping[str, Any]) -> dict[str, np
     def number(name: str) -> np.ndarray:
         date, _, part = name.rpartition(".")
         if name in names or date not in dates:
-            return _numbers(name, column(name))
+            values = rules.read_numbers(column(name))
+            _some_read(name, column(name), values, "numbers")
+            return values
         if date not in parts:
             parts[date] = rules.read_date_parts(column(date), dates[date])
+            _some_read(date, column(date), parts[date]["days"], f"dates ({dates[date]})")
         return parts[date][part]
 
     if "numeric" in features:
@@ -127,10 +130,9 @@ def listing(names: Iterable[str]) -> str:
     return ", ".join(names[:LISTED]) + more
 
 
-def _numbers(name: str, column: pd.Series) -> np.ndarray:
-    values = rules.read_numbers(column)
+def _some_read(name: str, column: pd.Series, values: np.ndarray, what: str) -> None:
+    """DataError where the column holds text, none of which reads as it did in training."""
     if len(values) and np.isnan(values).all():
         words = rules.read_words(column).dropna()
         if len(words):
-            raise DataError(f"column {name!r} must hold numbers, but holds {words.iloc[0]!r}; correct its cells.")
-    return values
+            raise DataError(f"column {name!r} must hold {what}, but holds {words.iloc[0]!r}; correct its cells.")

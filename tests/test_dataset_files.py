@@ -1,0 +1,511 @@
+"""Reading datasets from frames, files, archives and folders of images: faults people meet, real files where present."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nas.dataset import encode_rows, load
+from nas.errors import DataError
+
+SHARED = Path(__file__).parents[2] / "shared" / "datasets"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="no collection of real datasets")
+quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def error_of(*args, **options) -> str:
+    with pytest.raises(DataError) as caught:
+        load(*args, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+# ---------------------------------------------------------------------------------------------------------- frames
+
+
+def frame(n: int = 80):
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "id": np.arange(n) + 100,
+            "age": np.where(np.arange(n) % 9 == 0, np.nan, rng.normal(40, 9, n)),
+            "sex": rng.choice(["m", "f"], n),
+            "when": pd.date_range("2021-03-01", periods=n).strftime("%d.%m.%Y"),
+            "at": pd.date_range("2021-03-01", periods=n, freq="7h"),
+            "review": [f"a long text about film {i} that nobody will read" for i in range(n)],
+            "ticket": [f"T-{i * 7919}" for i in range(n)],
+            "constant": 3,
+            "empty": [None] * n,
+            "alive": np.arange(n) % 3 == 0,
+            "price": [str(i / 4) if i != 5 else "n.a." for i in range(n)],
+            "size": pd.Categorical(rng.choice(["s", "m", "l"], n), categories=["s", "m", "l"]),
+            "ratio": np.where(np.arange(n) == 7, np.inf, rng.normal(size=n)),
+            "label": rng.choice(["yes", "no"], n),
+        }
+    )
+
+
+def test_columns_are_recognised_and_every_decision_is_said():
+    data = load(frame(), target="label")
+    dates = ("when.month", "when.weekday", "when.days", "at.weekday", "at.hour", "at.days")
+    assert data.features["numeric"] == ("age", *dates, "alive", "price", "ratio")
+    assert data.features["categorical"] == ("sex", "size")
+    assert data.levels == (("f", "m"), ("s", "m", "l"))
+    assert data.target == "label"
+    said = dict(sentence.split("'")[1:3] for sentence in data.dropped)
+    assert set(said) == {"id", "when", "at", "review", "ticket", "constant", "empty", "price", "ratio"}
+    for name, words in {
+        "id": "numbers the rows",
+        "when": "%d.%m.%Y",
+        "review": "free text",
+        "ticket": "like an id",
+        "constant": "always 3",
+        "empty": "is empty",
+        "price": "1 entries such as",
+        "ratio": "1 infinite",
+    }.items():
+        assert words in said[name]
+
+
+def test_dates_become_the_numbers_they_mean():
+    data = load(frame(), target="label")
+    column = dict(zip(data.features["numeric"], data.inputs["numeric"].T, strict=True))
+    days = (np.arange(80) + np.datetime64("2021-03-01")).astype("datetime64[D]")
+    assert np.array_equal(column["when.days"], days.astype(int))
+    assert np.array_equal(column["when.month"], [d.astype(object).month for d in days])
+    assert np.array_equal(column["when.weekday"], [d.astype(object).weekday() for d in days])
+    assert np.allclose(column["at.hour"], np.arange(80) * 7 % 24)
+
+
+def test_day_first_dates_are_told_from_month_first():
+    import pandas as pd
+
+    when = pd.Series(pd.date_range("2020-01-01", periods=60))
+    for form in ("%d/%m/%Y", "%m/%d/%Y", "%Y-%m-%d %H:%M:%S", "%d %b %Y", "%m/%d/%Y %H:%M"):
+        data = load(pd.DataFrame({"d": when.dt.strftime(form), "y": [0, 1] * 30}), target="y")
+        days = data.inputs["numeric"][:, data.features["numeric"].index("d.days")]
+        assert np.array_equal(np.diff(days), np.ones(59)), form
+
+
+def test_new_rows_read_the_same_through_json():
+    data, rows = load(frame(), target="label"), frame()
+    schema = json.loads(json.dumps(data.schema()))
+    shuffled = rows.drop(columns=["label", "id", "review"]).iloc[:, ::-1]
+    for given_rows in (rows, shuffled):
+        encoded = encode_rows(given_rows, schema)
+        for key, array in data.inputs.items():
+            np.testing.assert_array_equal(encoded[key], array)
+            assert encoded[key].dtype == array.dtype
+    one = encode_rows(rows.iloc[3:4].assign(sex="unheard of", size=None), schema)
+    assert one["categorical"].tolist() == [[-1, -1]]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda f: f.rename(columns={"age": "Age"}), "column 'age' is missing; did you mean 'Age'"),
+        (lambda f: f.drop(columns="when"), "column 'when' is missing"),
+        (lambda f: f.drop(columns="sex"), "column 'sex' is missing"),
+        (lambda f: f.assign(age="old"), "must hold numbers, but holds 'old'"),
+        (lambda f: f.assign(when="yesterday"), "must hold dates (%d.%m.%Y), but holds 'yesterday'"),
+        (lambda f: f.to_numpy()[:, :3], "pass a DataFrame"),
+        (lambda f: np.zeros(3), "reshape(1, -1)"),
+        (lambda f: {"numeric": np.zeros((2, 3))}, "shape"),
+        (lambda f: "no_such.csv", "no file"),
+    ],
+)
+def test_new_rows_that_do_not_fit(change, words):
+    schema = load(frame(), target="label").schema()
+    with pytest.raises(DataError) as caught:
+        encode_rows(change(frame()), schema)
+    assert words in str(caught.value)
+
+
+def test_new_rows_as_arrays_and_mappings():
+    data = load("iris")
+    schema = data.schema()
+    X = data.inputs["numeric"].astype(np.float64)
+    np.testing.assert_array_equal(encode_rows(X, schema)["numeric"], data.inputs["numeric"])
+    np.testing.assert_array_equal(encode_rows({"numeric": X}, schema)["numeric"], data.inputs["numeric"])
+    assert np.isnan(encode_rows(X * np.inf, schema)["numeric"]).all()
+    with pytest.raises(DataError, match="sepal"):
+        encode_rows(X[:, :3], schema)
+    with pytest.raises(DataError, match="version"):
+        encode_rows(X, schema | {"schema": 99})
+    coded = load((frame()[["sex", "age"]], np.arange(80) % 2))
+    inputs = encode_rows({"numeric": np.ones((2, 1)), "categorical": [[1], [9]]}, coded.schema())
+    assert inputs["categorical"].tolist() == [[1], [-1]]
+
+
+def test_rare_levels_beyond_the_limit_are_unknown():
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    words = [f"w{i}" for i in range(300) for _ in range(3)] + ["w7"] * 20
+    rng.shuffle(words)
+    data = load(pd.DataFrame({"w": words, "y": np.arange(len(words)) % 2}), target="y")
+    assert len(data.levels[0]) == 255
+    assert "w7" in data.levels[0]
+    assert "45 of 300 levels" in data.dropped[0]
+
+
+def test_frames_that_cannot_be_learned():
+    import pandas as pd
+
+    f = frame()
+    assert "did you mean 'label'" in error_of(f, target="lable")
+    assert "Columns: id, age" in error_of(f, target="lable")
+    assert "target=" in error_of(f)
+    assert "none is left" in error_of(f[["constant", "empty", "label"]], target="label")
+    assert "occurs 2 times" in error_of(pd.DataFrame([[1, 2, 0], [3, 4, 1]], columns=["a", "a", "y"]), target="y")
+    assert "holds a list" in error_of(pd.DataFrame({"a": [[1], [2]], "y": [0, 1]}), target="y")
+    assert "two rows" in error_of(f[:1], target="label")
+    assert "two rows" in error_of(f[:0], target="label")
+    assert "groups column 'patient' is not there" in error_of(f, target="label", groups="patient")
+    assert "no gaps" in error_of(f, target="label", groups=[None] * 80)
+
+
+def test_groups_by_column_leave_the_inputs():
+    f = frame().assign(patient=np.repeat([f"p{i}" for i in range(8)], 10))
+    data = load(f, target="label", groups="patient")
+    assert "patient" not in data.features["categorical"]
+    for part in data.splits(3, seed=0):
+        assert data.groups is not None
+        assert not set(data.groups[part.train]) & set(data.groups[part.validation])
+
+
+# ----------------------------------------------------------------------------------------------------------- files
+
+
+def test_csv_parquet_and_frame_agree(tmp_path):
+    f = frame()
+    f.to_csv(tmp_path / "t.csv", index=False)
+    f.to_parquet(tmp_path / "t.parquet")
+    (tmp_path / "u.csv.gz").write_bytes(gzip.compress((tmp_path / "t.csv").read_bytes()))
+    one = load(f.assign(size=f["size"].astype(str)), target="label")
+    for name in ("t.csv", "u.csv.gz"):
+        data = load(tmp_path / name, target="label")
+        assert data.features == one.features
+        assert np.allclose(data.inputs["numeric"], one.inputs["numeric"], equal_nan=True)
+        assert np.array_equal(data.inputs["categorical"], one.inputs["categorical"])
+        encoded = encode_rows(tmp_path / name, data.schema())
+        np.testing.assert_array_equal(encoded["numeric"], data.inputs["numeric"])
+    assert load(tmp_path / "t.parquet", target="label").fingerprint == load(f, target="label").fingerprint
+    assert load(str(tmp_path / "t.csv"), target="label").name == "t"
+
+
+def test_csv_dialects(tmp_path):
+    path = tmp_path / "t.csv"
+    expected = np.array([[1.5, 2], [-2.25, np.nan], [3.5, 4]], np.float32)
+    for text in (
+        "a,b,y\n1.5,2,u\n-2.25,?,v\n3.5,4,u\n",
+        "\ufeffa;b;y\r\n1,5;2;u\r\n-2,25;;v\r\n3,5;4;u\r\n",
+        '"a"\t"b"\t"y"\n1.5\t2\t"u"\n-2.25\tNA\t"v"\n3.5\t4\t"u"\n\n',
+        "a, b, y\n1.5, 2, u\n-2.25, -, v\n3.5, 4, u",
+    ):
+        path.write_text(text, encoding="utf-8")
+        data = load(path, target="y")
+        assert data.classes == ("u", "v")
+        np.testing.assert_array_equal(data.inputs["numeric"], expected)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"a,y\n", "two rows"),
+        (b"a,y\n1,0\n", "two rows"),
+        (b"a,y\n1,0\n2,1,5\n3,0\n", "line 3 of t.csv has 3"),
+        (b"a,b,y\n1,2,0\n2,1\n3,4,0\n", "line 3 of t.csv has 2"),
+        (b"a,y\n1,caf\xe9\n2,b\n", "byte 0xe9"),
+        (b"a,a,y\n1,2,0\n2,3,1\n", "'a' twice"),
+        (b"a,Y\n1,0\n2,1\n", "did you mean 'Y'"),
+        (b'a,y\n"1,0\n2,1\n', "line"),
+    ],
+)
+def test_csv_faults(tmp_path, content, words):
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    assert words in error_of(path, target="y")
+
+
+def test_unknown_files(tmp_path):
+    (tmp_path / "data.csv").write_text("a,y\n1,0\n")
+    assert "data.csv" in error_of(tmp_path / "dota.csv", target="y")
+    (tmp_path / "t.xlsx").write_bytes(b"PK")
+    assert "must end in" in error_of(tmp_path / "t.xlsx", target="y")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=200), st.sampled_from(["t.csv", "t.npz", "t.parquet", "t.csv.gz"]))
+def test_foreign_bytes_end_in_one_sentence(tmp_path, content, name):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(DataError):
+        load(path, target="y")
+
+
+@quick
+@given(st.text(alphabet='ab,;\t\n"1.0-? é', max_size=60))
+def test_any_text_is_a_dataset_or_one_sentence(tmp_path, text):
+    path = tmp_path / "t.csv"
+    path.write_text("a,y\n1,0\n2,1\n3,0\n" + text, encoding="utf-8")
+    try:
+        data = load(path, target="y")
+    except DataError:
+        return
+    assert len(data) >= 2
+
+
+# -------------------------------------------------------------------------------------------------------- archives
+
+
+def test_archives(tmp_path):
+    path = tmp_path / "t.npz"
+    rng = np.random.default_rng(0)
+    X, codes, y = rng.normal(size=(20, 2)).astype(np.float32), rng.integers(-1, 3, size=(20, 2)), np.arange(20) % 2
+    np.savez(
+        path,
+        X_num=X,
+        X_cat=codes.astype(np.int16),
+        cat_cardinalities=[3, 3],
+        cat_names=["a", "b"],
+        cat_levels=json.dumps({"a": ["x", "y", "z"]}),
+        y=y,
+        task="classification",
+        class_names=["no", "yes"],
+        split=np.arange(20) >= 15,
+        meta=json.dumps({"name": "mine", "family": "ours"}),
+    )
+    data = load(path)
+    assert (data.name, data.family, data.classes) == ("mine", "ours", ("no", "yes"))
+    assert data.levels == (("x", "y", "z"), ("0", "1", "2"))
+    assert np.array_equal(data.inputs["categorical"], codes)
+    assert [len(part) for part in data.holdout(seed=0)] == [15, 5]
+    assert np.array_equal(encode_rows(path, data.schema())["numeric"], X)
+    np.savez(path, X=X, y=y, other=rng.normal(size=20))
+    assert load(path).fingerprint == load((X, y)).fingerprint
+    assert load(path, target="other").task == "regression"
+    assert "did you mean 'other'" in error_of(path, target="othr")
+    np.savez(path, x_train=X[:12], x_test=X[12:], y_train=y[:12], y_test=y[12:])
+    assert [len(part) for part in load(path).holdout(seed=0)] == [12, 8]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"X": np.array([{}, 1], dtype=object), "y": [0, 1]}, "object arrays are refused"),
+        ({"Z": np.zeros((2, 2)), "y": [0, 1]}, "holds Z, y"),
+        ({"X": np.zeros((2, 2))}, "target 'y' is not in"),
+        ({"X_num": np.zeros((4, 2)), "X_cat": np.zeros((3, 1)), "y": [0, 1, 0, 1]}, "same rows"),
+        ({"X_cat": np.full((4, 1), -7), "y": [0, 1, 0, 1]}, "-7"),
+        ({"X_num": np.zeros(4), "y": [0, 1, 0, 1]}, "[rows, columns]"),
+        ({"X": np.zeros((4, 2)), "y": [0, 1, 0, 1], "split": [1]}, "split must have"),
+        ({"data": np.zeros(9, np.uint8), "off": [0, 4, 9], "y": [0, 1]}, "image 0"),
+        ({"data": np.zeros(9, np.uint8), "off": [0, 9, 4], "y": [0, 1]}, "increasing offsets"),
+    ],
+)
+def test_archive_faults(tmp_path, arrays, words):
+    path = tmp_path / "t.npz"
+    np.savez(path, **arrays)
+    assert words in error_of(path)
+
+
+# ---------------------------------------------------------------------------------------------------------- images
+
+
+def test_image_arrays():
+    rng = np.random.default_rng(0)
+    images, y = rng.integers(256, size=(6, 8, 9, 3), dtype=np.uint8), [0, 1] * 3
+    data = load((images, y))
+    assert data.kind == "image"
+    for same in (
+        images.transpose(0, 3, 1, 2),
+        images / 255.0,
+        images.astype(np.int64),
+        (images / 255.0).astype(np.float32),
+    ):
+        assert load((same, y)).fingerprint == data.fingerprint
+    assert load((images[..., 0], y)).inputs["image"].shape == (6, 8, 9, 1)
+    assert "[0, 1]" in error_of((images.astype(float), y))
+    assert "0 to 255" in error_of((images.astype(int) + 1, y))
+    encoded = encode_rows(images[0], data.schema())
+    assert np.array_equal(encoded["image"][0], images[0])
+    with pytest.raises(DataError, match="shape"):
+        encode_rows(images[:, :5], data.schema())
+
+
+def write_images(folder, classes=("cat", "dog"), sizes=((6, 5),), mode="RGB", count=3):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            height, width = sizes[i % len(sizes)]
+            shape = (height, width, 3) if mode == "RGB" else (height, width)
+            Image.fromarray(rng.integers(256, size=shape, dtype=np.uint8)).save(folder / name / f"{i}.png")
+
+
+def test_image_folders(tmp_path):
+    from PIL import Image
+
+    write_images(tmp_path / "a")
+    data = load(tmp_path / "a")
+    assert data.describe() == "6 images 6 x 5 x 3, 2 classes"
+    assert data.classes == ("cat", "dog")
+    assert np.array_equal(data.inputs["image"][1], np.asarray(Image.open(tmp_path / "a" / "cat" / "1.png")))
+    encoded = encode_rows(tmp_path / "a" / "cat" / "1.png", data.schema())
+    assert np.array_equal(encoded["image"][0], data.inputs["image"][1])
+    write_images(tmp_path / "grey", mode="L", sizes=((6, 5), (7, 9), (7, 9)))
+    (tmp_path / "grey" / "cat" / "notes.txt").write_text("x")
+    grey = load(tmp_path / "grey")
+    assert grey.describe() == "6 images 7 x 9 grey, 2 classes"
+    assert "2 of 6 images were resized to 7 x 9" in grey.dropped[0]
+    assert "1 files" in grey.dropped[1]
+    assert len(encode_rows(tmp_path / "grey", grey.schema())["image"]) == 6
+
+
+def test_image_folders_with_a_given_test_part(tmp_path):
+    write_images(tmp_path / "train")
+    write_images(tmp_path / "test", count=2)
+    data = load(tmp_path)
+    assert [len(part) for part in data.holdout(seed=0)] == [6, 4]
+
+
+def test_large_and_turned_images(tmp_path):
+    from PIL import Image
+
+    write_images(tmp_path, sizes=((448, 300),), count=2)
+    image = Image.new("RGB", (448, 300))
+    exif = Image.Exif()
+    exif[274] = 6  # turned by a quarter: shown 448 high, 300 wide
+    image.save(tmp_path / "cat" / "x.jpg", exif=exif)
+    data = load(tmp_path)
+    assert data.inputs["image"].shape[1:] == (224, 150, 3)
+    assert "5 of 5 images were resized to 224 x 150" in data.dropped[0]
+
+
+def test_deep_grey_and_transparent_images(tmp_path):
+    from PIL import Image
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    ramp = np.linspace(0, 65535, 16).reshape(4, 4).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "a" / "deep.png")
+    Image.fromarray(ramp[::-1]).save(tmp_path / "a" / "deep2.png")
+    Image.new("L", (4, 4), 9).save(tmp_path / "b" / "flat.png")
+    data = load(tmp_path)
+    assert np.array_equal(data.inputs["image"][0, ..., 0], np.rint(ramp / 257.0))
+    Image.new("RGBA", (4, 4), (1, 2, 3, 128)).save(tmp_path / "b" / "clear.png")
+    assert load(tmp_path).inputs["image"].shape == (4, 4, 4, 3)
+
+
+def test_image_faults(tmp_path):
+    (tmp_path / "nothing").mkdir()
+    assert "one subfolder for each class" in error_of(tmp_path / "nothing")
+    write_images(tmp_path / "bad")
+    (tmp_path / "bad" / "cat" / "1.png").write_bytes(b"")
+    assert "the file is empty" in error_of(tmp_path / "bad")
+    (tmp_path / "bad" / "cat" / "1.png").write_bytes(b"not an image at all")
+    assert "1.png" in error_of(tmp_path / "bad")
+    whole = (tmp_path / "bad" / "dog" / "0.png").read_bytes()
+    (tmp_path / "bad" / "cat" / "1.png").write_bytes(whole[: len(whole) // 2])
+    assert "1.png" in error_of(tmp_path / "bad")
+    write_images(tmp_path / "one", classes=("cat",))
+    assert "always 'cat'" in error_of(tmp_path / "one")
+
+
+# ------------------------------------------------------------------------------------------------------ real files
+
+
+@needs_shared
+@pytest.mark.parametrize("name", ["adult", "audiology", "hotel_rates", "auto_mpg"])
+def test_real_tables_keep_their_numbers(name):
+    path = SHARED / "tabular" / f"{name}.npz"
+    data, raw = load(path), np.load(path, allow_pickle=False)
+    assert len(data) == len(raw["y"])
+    assert np.array_equal(data.y, raw["y"])
+    if raw["X_num"].shape[1]:
+        np.testing.assert_array_equal(data.inputs["numeric"], raw["X_num"])
+    if raw["X_cat"].shape[1]:
+        np.testing.assert_array_equal(data.inputs["categorical"], raw["X_cat"])
+    assert data.task == str(raw["task"])
+    assert data.dropped == ()
+    again = encode_rows(path, json.loads(json.dumps(data.schema())))
+    assert all(np.array_equal(again[key], data.inputs[key], equal_nan=True) for key in data.inputs)
+
+
+@needs_shared
+def test_real_images_and_their_given_split():
+    data = load(SHARED / "images" / "sign_digits.npz")
+    assert data.describe() == "2,062 images 32 x 32 x 3, 10 classes"
+    rest, test = data.holdout(seed=0)
+    assert (len(rest), len(test)) == (1651, 411)
+
+
+@needs_shared
+def test_encoded_images_are_decoded(tmp_path):
+    import io
+
+    from PIL import Image
+
+    with np.load(SHARED / "images" / "cifar10_full_jpeg.npz", allow_pickle=False) as raw:
+        data, offsets, y = raw["data"], raw["off"], raw["y"]
+    keep = np.r_[:3, 40000:40003]
+    parts = [data[offsets[i] : offsets[i + 1]] for i in keep]
+    bounds = np.cumsum([0, *map(len, parts)])
+    np.savez(tmp_path / "few.npz", data=np.concatenate(parts), off=bounds, y=np.array([0, 0, 0, 1, 1, 1]))
+    few = load(tmp_path / "few.npz")
+    assert few.inputs["image"].shape == (6, 32, 32, 3)
+    assert np.array_equal(few.inputs["image"][4], np.asarray(Image.open(io.BytesIO(parts[4].tobytes()))))
+    assert len(offsets) == len(y) + 1
+
+
+def test_arrays_and_archives_need_neither_pandas_nor_scikit_learn(tmp_path):
+    import subprocess
+    import sys
+
+    np.savez(tmp_path / "t.npz", X=np.arange(40.0).reshape(20, 2), y=np.arange(20) % 2)
+    program = (
+        "import sys, numpy as np\n"
+        "for name in ('pandas', 'sklearn', 'PIL', 'torch', 'optuna', 'pyarrow'): sys.modules[name] = None\n"
+        f"from nas.dataset import load; data = load({str(tmp_path / 't.npz')!r}); data.splits(2, 0); data.fingerprint\n"
+        "load((np.arange(40.0).reshape(20, 2), ['a', 'b'] * 10)).holdout(0)\n"
+        "load((np.zeros((4, 8, 8), np.uint8), [0, 1] * 2)).describe()\n"
+        "import nas.metrics, nas.metafeatures, nas.baselines"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[1])
+
+
+def test_columns_of_every_pandas_type():
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    plain = pd.DataFrame(
+        {
+            "whole": pd.array(rng.integers(3, size=50), dtype="Int64"),
+            "truth": pd.array(rng.random(50) < 0.5, dtype="boolean"),
+            "text": pd.array(rng.choice(["x", "y"], 50), dtype="string"),
+            "code": pd.Categorical(rng.integers(3, size=50)),
+            "span": pd.to_timedelta(rng.integers(1, 9, 50), unit="h"),
+            "zoned": pd.date_range("2020", periods=50, tz="Europe/Berlin"),
+            "y": rng.integers(2, size=50),
+        }
+    )
+    plain.loc[3, ["whole", "truth", "text", "code"]] = None
+    datasets = [load(kind, target="y") for kind in (plain, plain.convert_dtypes(dtype_backend="pyarrow"))]
+    assert datasets[0].fingerprint == datasets[1].fingerprint
+    assert datasets[0].levels == (("x", "y"), ("0", "1", "2"))
+    assert np.isnan(datasets[0].inputs["numeric"][3, :2]).all()
+    span = datasets[0].features["numeric"].index("span")
+    assert np.allclose(datasets[0].inputs["numeric"][:, span], plain["span"].dt.total_seconds() / 86400)
