@@ -88,7 +88,7 @@ def test_creating_one_loads_no_other() -> None:
     code = (
         "import sys; from nas.controllers import Problem, create; from nas.space import SearchSpace; "
         "s = SearchSpace('s'); s.add_input('x'); s.add_output('y'); s.add_edge('x', 'y'); "
-        "create('evolution', Problem(s)).ask(); "
+        "create('evolution', Problem(s)).ask(); create('meta', Problem(s)); "
         "print(*(m for m in ('torch', 'sklearn', 'optuna') if m in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

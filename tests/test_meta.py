@@ -131,6 +131,7 @@ def test_belief_follows_the_evidence() -> None:
         before = controller.explain().own
         controller.tell(told)
         own[kind] = controller.explain().own
+        assert any("say otherwise" in note for note in controller.explain().notes) == (own[kind] > 0.9)
         assert before == pytest.approx(1 - (0.3 + 0.3 + 0.5 * 0.3))
     assert own["alike"] < before
     assert own["shuffled"] > 0.9

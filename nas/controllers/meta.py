@@ -113,8 +113,7 @@ class MetaController:
 
     Args:
         problem: What is known before the first training.
-        pool: Candidates drawn once, beside those from history; the best get neighbours later. (On the measured tables
-            5,000 were no better than 500.)
+        pool: Candidates drawn once, beside those from history; later the best get neighbours, so that few suffice.
     """
 
     def __init__(self, problem: Problem, pool: int = 500) -> None:
@@ -164,6 +163,8 @@ class MetaController:
             notes.append(f"what a dataset is like is taken into account from {FEWEST_DATASETS} past datasets on")
         if any(lesson.same for lesson in past):
             notes.append("this very dataset has been searched before")
+        if believed < 0.1:
+            notes.append("history is hardly believed: the trainings of this search say otherwise")
         return Explanation(weights, 1.0 - believed, ignored, tuple(notes))
 
     # ---- what is known, computed when first asked for ----------------------------------------------------------------
