@@ -1,6 +1,6 @@
 """What is the shipped knowledge worth on datasets it has never seen, and what does it look like?
 
-``python -m benchmarks.warm_start --datasets DIR --out FILE.json [--picture FILE.svg] [--count 8] [--seeds 3] [--trials 12]``
+``python -m benchmarks.warm_start --datasets DIR --out FILE.json [--picture FILE.png] [--count 8] [--seeds 3]``
 
 Searches each held-out dataset warm (shipped knowledge), cold (no history) and at random, side by side with the same
 seeds, splits and fidelity. Regret = (best - incumbent) / (best - median), best over all arms and seeds of the dataset,
@@ -49,9 +49,9 @@ def main() -> None:
             data = table(options.datasets / f"{name}.npz")
             incumbents[name] = {}
             for arm in ARMS:
-                results = [search(data, arm, known, storage, seed, options.trials) for seed in range(options.seeds)]
-                incumbents[name][arm] = [[r.score or -np.inf for r in result.records] for result in results]
-                shown = shown or (results[0] if arm == "warm" else None)
+                found = [search(data, arm, known, storage, seed, options.trials) for seed in range(options.seeds)]
+                incumbents[name][arm] = [scores for scores, _ in found]
+                shown = shown or found[0][1]
             print(
                 name,
                 {a: round(float(np.mean([max(s) for s in v])), 4) for a, v in incumbents[name].items()},
@@ -93,16 +93,17 @@ def table(path: Path) -> Dataset:
     return whole.subset(np.sort(np.random.default_rng(0).permutation(len(whole))[:ROWS]))
 
 
-def search(data: Dataset, arm: str, known: MetaDataset, storage: MetaDataset, seed: int, trials: int) -> Result:
+def search(
+    data: Dataset, arm: str, known: MetaDataset, storage: MetaDataset, seed: int, trials: int
+) -> tuple[list[float], Result | None]:
+    """The score of every trial (minus infinity where it failed); of the first warm search the result too."""
     controller, warm = ARMS[arm]
-    name = f"{data.name}-{arm}-{seed}"
-    history = known if warm else None
+    name, history = f"{data.name}-{arm}-{seed}", known if warm else None
     with Search(
         data, controller=controller, history=history, storage=storage, name=name, seed=seed, trials=trials
     ) as running:
-        for _ in running.run():
-            pass
-        return running.finish()
+        scores = [-np.inf if record.score is None else record.score for record in running.run()]
+        return scores, running.finish() if warm and seed == 0 else None
 
 
 def regret(scores: Mapping[str, list[list[float]]], arm: str) -> np.ndarray:

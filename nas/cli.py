@@ -155,9 +155,12 @@ def _trial_line(record: Record, is_best: bool, warm: bool) -> str:
     elif is_best:
         remark = "best so far"
     value, error = shown(record)
-    score = f"{_short(value)} ±{_short(error)}" if record.score is not None else "failed"
+    if record.score is None:
+        score = "failed"
+    else:
+        score = f"{_short(value)} ±{_short(error)}  {record.metric} {-record.score:.4f}"
     what = record.architecture.summary()
-    return f"{record.number + 1:3d}  {score:14s}  {what:58s}  {remark:24s} {record.outcome.cost.seconds:6.1f} s"
+    return f"{record.number + 1:3d}  {score:26s}  {what:58s}  {remark:24s} {record.outcome.cost.seconds:6.1f} s"
 
 
 def shown(record: Record) -> tuple[float, float]:
