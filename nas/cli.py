@@ -252,7 +252,7 @@ def _predict(options: argparse.Namespace) -> int:
 def _history_list(options: argparse.Namespace) -> int:
     from nas.metadataset import MetaDataset
 
-    with MetaDataset.open(options.history, read_only=True) as history:
+    with MetaDataset.open(options.history, read_only=options.history is not None) as history:
         infos = {info.fingerprint: info for info in history.datasets()}
         counts = history.counts()
         rows = [
@@ -283,7 +283,7 @@ def _history_show(options: argparse.Namespace) -> int:
     from nas.errors import HistoryError, nearest
     from nas.metadataset import MetaDataset
 
-    with MetaDataset.open(options.history, read_only=True) as history:
+    with MetaDataset.open(options.history, read_only=options.history is not None) as history:
         names = [s.name for s in history.searches()]
         matches = [name for name in names if name.startswith(options.search)]
         if options.search in names:

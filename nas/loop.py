@@ -146,7 +146,7 @@ def suggest(
     dataset = load(data, target=target, task=task)
     space = space or _default_space(dataset)
     info = describe(dataset)
-    with _Histories(history, None, read_only=True) as histories:
+    with _Histories(history, None, read_only=history != YOURS) as histories:
         asked = _controller(controller, space, seed, histories.past(), info).ask(k)
     return [Suggestion(c, space.architecture(c), space.settings(c)) for c in asked]
 

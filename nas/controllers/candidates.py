@@ -128,7 +128,7 @@ class Encoder:
 def drawn(
     space: SearchSpace, past: Sequence[Lesson], rng: np.random.Generator, size: int, from_history: int
 ) -> Iterator[Choices]:
-    """Yields the default, the best of every past dataset, and ``size`` random choices; a small space it yields whole.
+    """Yields the default, the best of every past dataset as this space can hold it, and ``size`` random choices; a small space it yields whole.
 
     About ``from_history`` come from the past, at least three a dataset.
     """
@@ -138,8 +138,7 @@ def drawn(
     yield space.default()
     for lesson in past:
         for record in lesson.records[: max(from_history // len(past), 3)]:
-            if space.contains(record.choices):
-                yield dict(record.choices)
+            yield space.adapt(record.choices)
     for _ in range(size):
         yield space.sample(rng)
 

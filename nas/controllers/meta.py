@@ -240,7 +240,8 @@ class MetaController:
 
     def _favourite(self, free: Candidates) -> int:
         """The earlier winner on this very dataset, else the prior's favourite."""
-        winners = {identity(lesson.records[0].choices) for lesson in self._lessons[0] if lesson.same}
+        adapt = self._problem.space.adapt
+        winners = {identity(adapt(lesson.records[0].choices)) for lesson in self._lessons[0] if lesson.same}
         again = [i for i, choices in enumerate(free.choices) if identity(choices) in winners]
         return again[0] if again else int(np.argmax(free.prior))
 
