@@ -29,7 +29,7 @@ from nas.training import resident as resident_module
 from nas.training.faults import is_out_of_memory
 from nas.training.learn import Budget, Task, learn
 from nas.training.optimizer import adamw, fan_ins, set_rate
-from nas.training.recipe import coslog4
+from nas.training.recipe import coslog4, watched_rows
 from nas.training.train import split_seed, training_rows
 
 
@@ -284,6 +284,24 @@ def test_a_stop_epoch_cuts_the_same_schedule_short():
     for stop in (0, 13):
         with pytest.raises(SearchError, match="1 <= stop_epoch <= epochs"):
             fit(Candidate(MLP), data, split.train, epochs=12, seed=0, stop_epoch=stop)
+
+
+def test_few_training_rows_are_not_judged_on_many_after_every_epoch():
+    data = blobs(8000, apart=0.7)
+    found = train([Candidate(MLP)], data, data.splits(1, 0), Fidelity(3, 100, 1), seed=0)[0]
+    trained = fit(
+        Candidate(MLP),
+        data,
+        training_rows(data.splits(1, 0)[0], 100, 0, 0),
+        epochs=3,
+        seed=split_seed(0, 0),
+        validation=data.splits(1, 0)[0].validation[np.linspace(0, 1999, watched_rows(100)).round().astype(int)],
+    )
+    assert found.curve == pytest.approx(trained.curve, rel=1e-4)
+    p = trained.predict(data, data.splits(1, 0)[0].validation)
+    every = metrics.score("classification", p, data.y[data.splits(1, 0)[0].validation])
+    assert found.score == pytest.approx(every, rel=1e-5)
+    assert found.score != pytest.approx(max(found.curve), rel=1e-4)
 
 
 def test_scores_and_errors_are_pooled_over_splits():

@@ -15,7 +15,7 @@ from nas.errors import DataError
 from nas.model import Network, Predictor, build, present
 from nas.operations import BUILTIN, Operation
 from nas.training.learn import Budget, Learned, Task, learn
-from nas.training.recipe import Candidate, Recipe, derive, precision
+from nas.training.recipe import Candidate, Recipe, derive, precision, watched_rows
 from nas.training.resident import Fold
 
 if TYPE_CHECKING:
@@ -105,18 +105,21 @@ def fit_fold(
 ) -> tuple[Network, Learned]:
     """Returns the candidate's network trained on a fold, on its device and in evaluation mode, and its curve.
 
-    Validation rows are looked at only to choose the best epoch, hence not where ``budget`` names the last one.
+    Validation rows (evenly spaced ones where there are many) are looked at only to choose the best epoch, hence not
+    where ``budget`` names the last one.
     """
     recipe = Recipe.of(candidate.settings)
     architecture = present(candidate.architecture, fold.signature)
     network = build(architecture, fold.signature, operations, dropout=recipe.dropout, seed=derive(seed, _PARAMETERS))
     network = network.to(fold.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     views = fold.views(architecture)
-    judged = fold.validation_rows is not None and budget.stop_epoch is None
+    watched = None
+    if fold.validation_rows is not None and budget.stop_epoch is None:
+        watched = fold.rows(views, training=False).spread(watched_rows(len(fold.train_rows)))
     learned = learn(
         network,
         fold.rows(views, training=True),
-        fold.rows(views, training=False) if judged else None,
+        watched,
         recipe,
         Task(fold.data.task == "classification", recipe.label_smoothing),
         budget,

@@ -24,7 +24,7 @@ from nas.training.optimizer import adamw, set_rate
 from nas.training.recipe import Recipe, batch_size, coslog4, derive
 from nas.training.resident import Rows
 
-EVALUATION_ELEMENTS = 2**24  # of the largest value in one evaluation batch
+EVALUATION_ELEMENTS = {"cpu": 2**18, "cuda": 2**26}  # of the largest value in one evaluation batch; fits the cache
 _ORDER, _DROPOUT = 1, 2  # purposes of seeds; 0 is the initial parameters (nas.training.fit)
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -163,7 +163,8 @@ def _finite_score(
 def outputs(network: Network, rows: Rows, *, bfloat16: bool = False) -> Tensor:
     """Returns what the network says of all rows, [n, outputs], in evaluation mode and as few batches as fit."""
     largest = max(math.prod(step.joined) for step in network.steps)
-    size = max(64, min(16_384, EVALUATION_ELEMENTS // max(largest, 1)))
+    elements = EVALUATION_ELEMENTS.get(rows.y.device.type, 2**22)
+    size = max(64, min(16_384, elements // max(largest, 1)))
     network.eval()
     with torch.inference_mode(), torch.autocast(rows.y.device.type, torch.bfloat16, enabled=bfloat16):
         parts = [network(rows.slice(i, i + size)).detach() for i in range(0, len(rows), size)]

@@ -71,6 +71,11 @@ def batch_size(n: int) -> int:
     return 128 if n <= 8_192 else 256 if n <= 32_768 else 512
 
 
+def watched_rows(n: int) -> int:
+    """Returns the validation rows looked at after each epoch at most, for ``n`` training rows: so many cost little."""
+    return max(1_000, n // 2)
+
+
 def coslog4(step: int, steps: int) -> float:
     """Returns the factor of the learning rate at ``step`` of ``steps``, 0 to 1: four cosine cycles, each twice as long.
 

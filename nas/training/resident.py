@@ -44,6 +44,14 @@ class Rows:
         """Returns the views of consecutive rows."""
         return self._finish({name: tensor[start:stop] for name, tensor in self.tensors.items()})
 
+    def spread(self, most: int) -> Rows:
+        """Returns at most ``most`` of the rows, evenly spaced."""
+        if len(self) <= most:
+            return self
+        rows = torch.linspace(0, len(self) - 1, most, dtype=torch.float64).round().long().to(self.y.device)
+        tensors = {name: tensor.index_select(0, rows) for name, tensor in self.tensors.items()}
+        return Rows(tensors, self.preprocess, self.y.index_select(0, rows))
+
     def _finish(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         if self.preprocess is None:
             return tensors

@@ -46,9 +46,10 @@ def train(
     """Returns the outcome of each candidate, in order; a candidate that fails is an outcome, never an exception.
 
     A candidate is trained on the first ``fidelity.splits`` splits for ``fidelity.epochs`` epochs on at most
-    ``fidelity.rows`` training rows of each (a shuffle by seed decides which; a smaller number takes a part of a larger
-    one's). The score is the mean over splits, its standard error comes from the losses of all validation rows. On the
-    CPU an outcome, its seconds aside, depends on (candidate, data, splits, fidelity, seed) alone, not on the others.
+    ``fidelity.rows`` training rows of each (a shuffle by seed decides which; a smaller number takes a part of a
+    larger one's). The score is the mean over splits, its standard error comes from the losses of all validation rows;
+    the curve, which chooses the best epoch, is of at most ``watched_rows`` of them. On the CPU an outcome, its
+    seconds aside, depends on (candidate, data, splits, fidelity, seed) alone, not on the others.
 
     Args:
         candidates: What to train.
