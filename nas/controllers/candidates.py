@@ -128,9 +128,9 @@ class Encoder:
 def drawn(
     space: SearchSpace, past: Sequence[Lesson], rng: np.random.Generator, size: int, from_history: int
 ) -> Iterator[Choices]:
-    """Yields the default, the best of every past dataset as this space can hold it, and ``size`` random choices; a small space it yields whole.
+    """Yields the default, the best of every past dataset as this space can hold it, and ``size`` random choices.
 
-    About ``from_history`` come from the past, at least three a dataset.
+    A space of at most ``size`` choices is yielded whole. About ``from_history`` come from the past, at least three a dataset.
     """
     if space.size <= size:
         yield from space.enumerate()

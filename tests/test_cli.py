@@ -1,0 +1,118 @@
+"""The command line as a person meets it: what it prints, what it leaves behind, what it says of mistakes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nas.cli import main
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def houses(tmp_path) -> Path:
+    """A table with numbers, missing values and categories, and a price in dollars."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "rooms": rng.integers(1, 9, 120).astype(float),
+            "area": rng.normal(100, 20, 120),
+            "town": rng.choice(["Aachen", "Bath", "Cork"], 120),
+        }
+    )
+    frame["price"] = 50_000 * frame.rooms + 1_000 * frame.area + 20_000 * (frame.town == "Bath")
+    frame.loc[::7, "area"] = np.nan
+    frame.to_csv(tmp_path / "houses.csv", index=False)
+    return tmp_path / "houses.csv"
+
+
+def test_from_a_csv_to_predictions_of_new_rows(houses, tmp_path, capfd):
+    model, new, out = tmp_path / "model.onnx", tmp_path / "new.csv", tmp_path / "predictions.csv"
+    assert main(["search", str(houses), "--target", "price", "--trials", "2", "--export", str(model)]) == 0
+    printed = capfd.readouterr().out
+    for words in (
+        "houses: 120 rows x 2 numbers + 1 category, regression",
+        "96 rows to search on, 24 set aside",
+        "listening to",
+        "first guess",
+        "boosted trees",
+        "linear",
+        "no search",
+        "found minus this",
+        "a network that never saw them",
+        "largest difference",
+        f"remembered {2 + 2} trainings",
+        f"next: nas predict {model} new.csv",
+    ):
+        assert words in printed, words
+    frame = pd.read_csv(houses).drop(columns="price")
+    frame.loc[0, "town"] = "Delft"  # a level that training has not seen
+    frame.to_csv(new, index=False)
+    assert main(["predict", str(model), str(new), "--out", str(out)]) == 0
+    predicted = pd.read_csv(out)
+    assert len(predicted) == 120
+    assert predicted["prediction"].between(-1e6, 2e6).all()
+    assert predicted["prediction"].corr(pd.read_csv(houses)["price"]) > 0.5
+
+
+def test_the_history_lists_and_shows_what_was_searched(houses, capsys, tmp_path):
+    place = ["--history", str(tmp_path / "team.db")]
+    assert main(["search", str(houses), "--target", "price", "--trials", "2", "--no-compare", *place]) == 0
+    capsys.readouterr()
+    assert main(["history", "list", "--json", *place]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["dataset"] == "houses"
+    assert row["finished"]
+    assert row["records"] == 4  # two trials, both confirmed
+    assert main(["history", "show", row["search"][:10], *place]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("screen") == 2
+    assert shown.count("confirm") == 2
+    assert main(["history", "show", "nothing", *place]) == 2
+    assert "`nas history list` shows them" in capsys.readouterr().err
+
+
+def test_suggestions_are_contained_in_the_space(houses, capsys):
+    assert main(["suggest", str(houses), "--target", "price", "-k", "3", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) == 3
+    from nas.architecture import Architecture
+
+    assert all("learning_rate" in row["settings"] and Architecture.from_dict(row["architecture"]) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["search", "{houses}", "--target", "prise"], "did you mean 'price'"),
+        (["search", "digitz"], "did you mean 'digits'"),
+        (["search", "{houses}", "--target", "price", "--trials", "0"], "trials >= 1"),
+        (["search", "{houses}", "--target", "price", "--controller", "metta"], "did you mean 'meta'"),
+        (["search", "{houses}", "--target", "price", "--export", "model.onx"], ".onnx"),
+        (["search", "{houses}", "--target", "price", "--history", "{houses}"], "history"),
+        (["predict", "{houses}", "{houses}"], "onnx"),
+        (["history", "list", "--history", "{nowhere}"], "no history at"),
+    ],
+)
+def test_mistakes_are_answered_in_one_sentence(words, sentence, houses, tmp_path, capsys):
+    words = [word.format(houses=houses, nowhere=tmp_path / "nowhere.db") for word in words]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert sentence.lower() in error.lower()
+    assert error.startswith("nas: ")
+    assert error.count("\n") == 1
+
+
+def test_a_closed_pipe_is_no_error():
+    command = f"{sys.executable} -m nas history list --help | head -1"
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stdout.startswith("usage: nas history list")
+    assert not done.stderr
