@@ -255,7 +255,7 @@ def _history_list(options: argparse.Namespace) -> int:
     with MetaDataset.open(options.history, read_only=options.history is not None) as history:
         infos = {info.fingerprint: info for info in history.datasets()}
         counts = history.counts()
-        rows = [
+        rows: list[dict[str, str | int]] = [
             {
                 "search": s.name,
                 "dataset": infos[s.dataset].name if s.dataset in infos else s.dataset[:12],
@@ -271,11 +271,11 @@ def _history_list(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(rows, indent=1))
     else:
-        print(f"{place}: {len(rows)} searches, {sum(int(str(r['records'])) for r in rows)} records")
+        print(f"{place}: {len(rows)} searches, {sum(counts.values())} records")
         for row in rows:
             state = "finished" if row["finished"] else "open"
             what = f"{row['search']:32s} {row['space']:10s} {row['controller']:12s}"
-            print(f"{what} {row['records']:5d} records  {row['created'][:16]}  {state}")
+            print(f"{what} {row['records']:5d} records  {str(row['created'])[:16]}  {state}")
     return 0
 
 

@@ -41,7 +41,7 @@ from nas.result import Result
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
-    from nas.controllers import Controller
+    from nas.controllers import Controller, ControllerSpec
     from nas.space import Choices, SearchSpace, Value
     from nas.training import Candidate
 
@@ -69,7 +69,7 @@ def search(
     space: SearchSpace | None = None,
     trials: int = 30,
     seconds: float | None = None,
-    controller: object = "meta",
+    controller: ControllerSpec = "meta",
     history: Source = YOURS,
     storage: Source = None,
     name: str | None = None,
@@ -136,7 +136,7 @@ def suggest(
     target: str | None = None,
     task: str | None = None,
     space: SearchSpace | None = None,
-    controller: object = "meta",
+    controller: ControllerSpec = "meta",
     history: Source = YOURS,
     seed: int = 0,
 ) -> list[Suggestion]:
@@ -168,7 +168,7 @@ class Search:
         space: SearchSpace | None = None,
         trials: int = 30,
         seconds: float | None = None,
-        controller: object = "meta",
+        controller: ControllerSpec = "meta",
         history: Source = YOURS,
         storage: Source = None,
         name: str | None = None,
@@ -511,7 +511,7 @@ class _Histories:
 
 
 def _controller(
-    spec: object, space: SearchSpace, seed: int, past: tuple[PastDataset, ...], info: DatasetInfo
+    spec: ControllerSpec, space: SearchSpace, seed: int, past: tuple[PastDataset, ...], info: DatasetInfo
 ) -> Controller:
     from nas.controllers import Problem, create
 

@@ -34,7 +34,7 @@ ACTIVATION = Choice("mish", "relu", "selu", "silu", name="activation")
 
 def tabular(
     *,
-    numeric: bool = True,
+    numeric: int = True,
     missing: bool = True,
     categorical: bool = True,
     embed: bool = True,
@@ -43,7 +43,7 @@ def tabular(
     """The search space for tables.
 
     Args:
-        numeric: Whether there are columns of numbers; a count also bounds the size of their embedding.
+        numeric: How many columns of numbers there are (True: some); bounds the size of their embedding.
         missing: Whether numbers may be missing; where they are, the network is told.
         categorical: Whether there are columns of categories.
         embed: Whether categories may be embedded instead of one-hot; pays only for columns of many levels.

@@ -11,6 +11,8 @@ from nas.errors import SearchError, nearest
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
+    ControllerSpec = str | Callable[[Problem], Controller] | BaseSampler
+
 __all__ = ["NAMES", "Controller", "Explanation", "Factory", "Problem", "create"]
 
 
@@ -42,7 +44,7 @@ _BY_NAME: dict[str, Factory] = {"meta": _meta, "random": _random, "evolution": _
 NAMES = tuple(_BY_NAME)
 
 
-def create(controller: str | Callable[[Problem], Controller] | BaseSampler, problem: Problem) -> Controller:
+def create(controller: ControllerSpec, problem: Problem) -> Controller:
     """Returns a controller for ``problem``.
 
     Args:
@@ -61,6 +63,8 @@ def create(controller: str | Callable[[Problem], Controller] | BaseSampler, prob
         return _BY_NAME[controller](problem)
     if not callable(controller):
         from optuna.samplers import BaseSampler
+
+    ControllerSpec = str | Callable[[Problem], Controller] | BaseSampler
 
         if not isinstance(controller, BaseSampler):
             raise SearchError(

@@ -130,7 +130,8 @@ def drawn(
 ) -> Iterator[Choices]:
     """Yields the default, the best of every past dataset as this space can hold it, and ``size`` random choices.
 
-    A space of at most ``size`` choices is yielded whole. About ``from_history`` come from the past, at least three a dataset.
+    A space of at most ``size`` choices is yielded whole. About ``from_history`` come from the past, at least three
+    a dataset.
     """
     if space.size <= size:
         yield from space.enumerate()
