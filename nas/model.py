@@ -297,17 +297,18 @@ def build(
     """
     steps = plan(architecture, signature, operations)
     network = Network(present(architecture, signature), steps, signature)
+    known = [step.shape for step in steps]
     with _seeded(seed):
         for step in steps:
-            _fill(network, step, operations)
+            _fill(network, step, known, operations)
     for module in network.modules():
         if isinstance(module, layers.Dropout):
             module.follow(dropout)
     return network
 
 
-def _fill(network: Network, step: Step, operations: Mapping[str, Operation]) -> None:
-    known = [each.shape for each in network.steps]
+def _fill(network: Network, step: Step, known: Sequence[Shape], operations: Mapping[str, Operation]) -> None:
+    """Adds the modules of one node, drawn from torch's random state in a fixed order; ``known`` are all shapes."""
     if step.operation == "input":
         return
     if step.operation == "output":

@@ -48,6 +48,7 @@ ROOMS: dict[str, tuple[str, bool]] = {
 HEAVY = {"torch", "sklearn", "pandas", "sqlalchemy", "optuna", "pyarrow", "onnx", "onnxruntime", "matplotlib", "scipy"}
 ALLOWED_AT_TOP = {  # room -> heavy modules it may import eagerly
     "surrogate": {"scipy"},
+    "controllers": {"scipy", "optuna"},  # files that are loaded when such a controller is made
     "export": {"torch", "onnx", "onnxruntime"},
 }
 

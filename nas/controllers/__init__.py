@@ -64,8 +64,6 @@ def create(controller: ControllerSpec, problem: Problem) -> Controller:
     if not callable(controller):
         from optuna.samplers import BaseSampler
 
-    ControllerSpec = str | Callable[[Problem], Controller] | BaseSampler
-
         if not isinstance(controller, BaseSampler):
             raise SearchError(
                 f"a controller is one of {', '.join(NAMES)}, a function of a Problem or an Optuna sampler, "
