@@ -75,7 +75,7 @@ class Comparison:
 
 def compare(result: Result) -> Comparison:
     """Trains all four on the fresh splits of a search and compares them row by row."""
-    from nas import baselines
+    from nas.baselines import evaluate
     from nas.training import Candidate, fit, train
 
     data, splits, best = result.dataset, fresh_splits(result.dataset, result.seed), result.best
@@ -112,7 +112,7 @@ def compare(result: Result) -> Comparison:
         size = sum(t.numel() * t.element_size() for t in trained.predictor.state_dict().values())
         rows.append((name, predictions, milliseconds(trained.predictor, data), size, ""))
     for name, key in ((TREES, "boosted_trees"), (LINEAR, "linear")):
-        found = baselines.evaluate(key, data, splits)
+        found = evaluate(key, data, splits)
         rows.append((name, found.predictions, found.milliseconds_per_row, found.size_bytes, found.note))
     return _table(data, splits, rows)
 
