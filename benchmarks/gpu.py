@@ -287,11 +287,13 @@ def throughput(device: str, *, smoke: bool) -> list[Result]:
 
 
 def _timed(call: Callable[[], None], device: str) -> float:
-    synchronize = torch.cuda.synchronize if torch.device(device).type == "cuda" else lambda: None
-    synchronize()
+    on_cuda = torch.device(device).type == "cuda"
+    if on_cuda:
+        torch.cuda.synchronize(device)
     start = time.perf_counter()
     call()
-    synchronize()
+    if on_cuda:
+        torch.cuda.synchronize(device)
     return time.perf_counter() - start
 
 
@@ -314,7 +316,7 @@ def _speed(name: str, device: str, steps: int, rows: int, seconds: dict[str, lis
 def surroundings(argv: list[str]) -> Result:
     """Returns command, commit, hardware and versions."""
     cuda = torch.cuda.is_available()
-    properties = torch.cuda.get_device_properties(0) if cuda else None
+    properties = torch.cuda.get_device_properties(torch.cuda.current_device()) if cuda else None
     return {
         "command": " ".join(["python", "-m", "benchmarks.gpu", *argv]),
         "commit": _git("rev-parse", "HEAD"),

@@ -324,6 +324,14 @@ def test_a_huge_network_is_counted_without_being_allocated():
     assert counted.memory > 20 * counted.parameters
 
 
+def test_the_largest_architecture_allowed_is_counted_in_seconds():
+    names = [f"n{i}" for i in range(4094)]
+    found = architecture(dict.fromkeys(names, "relu"), [*zip(["x", *names], [*names, "y"], strict=True)])
+    start = time.perf_counter()
+    assert count(found, Signature({"x": (4,)}, 2)).parameters == 4 * 2 + 2
+    assert time.perf_counter() - start < 30
+
+
 def test_values_that_grow_without_bound_are_refused():
     names = [f"n{i}" for i in range(20)]
     nodes = {name: ("relu", {}, "concat") for name in names}

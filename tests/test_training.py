@@ -519,6 +519,16 @@ def test_what_cannot_be_built_is_an_error_that_says_why(candidate: Candidate, me
     assert found.message.startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("device", "message"), [("cuda:99", "is not there"), ("gpu", "is named"), ("cpu:x", "is named")]
+)
+def test_a_device_that_is_not_there_is_the_callers_fault(device: str, message: str):
+    with pytest.raises(SearchError, match=message):
+        one(MLP, blobs(), device=device)
+    with pytest.raises(SearchError, match=message):
+        fit(Candidate(MLP), blobs(), np.arange(300), epochs=1, seed=0, device=device)
+
+
 def test_more_splits_than_there_are_is_the_callers_fault():
     data = blobs()
     with pytest.raises(SearchError, match=r"fidelity.splits"):

@@ -14,6 +14,7 @@ import torch
 from nas.errors import DataError
 from nas.model import Network, Predictor, build, present
 from nas.operations import BUILTIN, Operation
+from nas.training.faults import device_of
 from nas.training.learn import Budget, Learned, Task, learn
 from nas.training.recipe import Candidate, Recipe, derive, precision, watched_rows
 from nas.training.resident import Fold
@@ -89,11 +90,11 @@ def fit(
 
     Raises:
         ArchitectureError, ShapeError: The architecture cannot be built for the data.
-        SearchError: A setting or a number of epochs is out of range.
+        SearchError: A setting or a number of epochs is out of range, or the device is not there.
         DivergedError, OutOfTimeError: See ``learn``.
     """
     start = time.perf_counter()
-    fold = Fold(data, rows, validation, device)
+    fold = Fold(data, rows, validation, device_of(device))
     budget = Budget(epochs, stop_epoch, math.inf if seconds is None else start + seconds)
     network, learned = fit_fold(candidate, fold, budget, seed, operations)
     predictor = as_predictor(network, fold)

@@ -60,3 +60,11 @@ def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Sets every group's learning rate to ``factor`` times its base."""
     for group in optimizer.param_groups:
         group["lr"] = factor * group["base"]
+
+
+def warm_up(device: torch.device) -> None:
+    """Takes one step of nothing, because torch's first one in a process loads for a second or more."""
+    nothing = nn.Parameter(torch.zeros(1, device=device))
+    optimizer = torch.optim.AdamW([nothing])
+    optimizer.zero_grad()
+    optimizer.step()

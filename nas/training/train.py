@@ -17,9 +17,17 @@ from nas.errors import SearchError
 from nas.model import Count, count
 from nas.operations import BUILTIN, Operation
 from nas.record import Cost, Fidelity, Outcome
-from nas.training.faults import DivergedError, OutOfMemoryError, OutOfTimeError, free_memory, is_out_of_memory
+from nas.training.faults import (
+    DivergedError,
+    OutOfMemoryError,
+    OutOfTimeError,
+    device_of,
+    free_memory,
+    is_out_of_memory,
+)
 from nas.training.fit import fit_fold
 from nas.training.learn import Budget, outputs
+from nas.training.optimizer import warm_up
 from nas.training.recipe import Candidate, batch_size, derive
 from nas.training.resident import Fold
 
@@ -64,16 +72,20 @@ def train(
         seconds: Wall time allowed for each candidate, over all its splits.
         max_memory: Bytes a candidate may need; by default what is free on the device when its turn comes.
     """
-    folds = [_fold(data, split, fidelity, seed, i, device) for i, split in enumerate(splits[: fidelity.splits])]
+    place = device_of(device)
+    folds = [_fold(data, split, fidelity, seed, i, place) for i, split in enumerate(splits[: fidelity.splits])]
     if len(folds) < fidelity.splits:
         raise SearchError(f"fidelity.splits must be at most the {len(splits)} splits given, but is {fidelity.splits}.")
+    for fold in folds:
+        fold.preprocess  # noqa: B018  so that no candidate is charged for it
+    warm_up(place)
     return [
         _outcome(each, folds, Budget(fidelity.epochs, stop_epoch), seed, operations, seconds, max_memory)
         for each in candidates
     ]
 
 
-def _fold(data: Dataset, split: Split, fidelity: Fidelity, seed: int, index: int, device: str) -> Fold:
+def _fold(data: Dataset, split: Split, fidelity: Fidelity, seed: int, index: int, device: torch.device) -> Fold:
     rows = training_rows(split, fidelity.rows, seed, index)
     return Fold(data, rows, np.asarray(split.validation), device)
 
