@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from nas import layers
 from nas.architecture import Architecture, Node
-from nas.errors import ArchitectureError, nearest
+from nas.errors import ArchitectureError, ShapeError, nearest
 from nas.operations import BUILTIN, Operation, Shape
 
 if TYPE_CHECKING:
@@ -97,8 +97,12 @@ def present(architecture: Architecture, signature: Signature) -> Architecture:
 def plan(
     architecture: Architecture, signature: Signature, operations: Mapping[str, Operation] = BUILTIN
 ) -> tuple[Step, ...]:
-    """Returns how each node of ``present(architecture, signature)`` is computed, in its order; ArchitectureError where
-    an operation, its version or its parameters are unknown, ShapeError where it cannot take what reaches it."""
+    """Returns how each node of ``present(architecture, signature)`` is computed, in its order.
+
+    Raises:
+        ArchitectureError: An operation, version or parameter is unknown, a value too large, or no input is left.
+        ShapeError: An operation cannot take what reaches it.
+    """
     architecture = present(architecture, signature)
     sources: list[list[tuple[int, int]]] = [[] for _ in architecture.nodes]
     for source, target, times in architecture.edges:
@@ -140,7 +144,10 @@ def _step(
         return Step(index, "output", "add", tuple(sources), (), out, out)
     operation = find(node, operations)
     aligned, joined = _join(node.join, [(known[source], times) for source, times in sources])
-    shape = tuple(operation.shape(joined, **dict(node.parameters)))
+    try:
+        shape = tuple(operation.shape(joined, **dict(node.parameters)))
+    except ShapeError as error:
+        raise ShapeError(f"node {index}, {node.op}: {error}") from None
     return Step(index, node.op, node.join, tuple(sources), aligned, joined, shape)
 
 

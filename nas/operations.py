@@ -78,7 +78,7 @@ def _width(width: object, default: int) -> int:
 def _vector(shape: Shape, name: str) -> int:
     if len(shape) != 1:
         raise ShapeError(
-            f"`{name}` takes a vector (features,), but got an input of shape {tuple(shape)}; "
+            f"{name} takes a vector (features,), but got an input of shape {tuple(shape)}; "
             "put `flatten` or `global_avg_pool` before it."
         )
     return shape[0]
@@ -87,7 +87,7 @@ def _vector(shape: Shape, name: str) -> int:
 def _image(shape: Shape, name: str) -> tuple[int, int, int]:
     if len(shape) != 3:
         raise ShapeError(
-            f"`{name}` takes an image (channels, height, width), but got an input of shape {tuple(shape)}; "
+            f"{name} takes an image (channels, height, width), but got an input of shape {tuple(shape)}; "
             "use it on the images of an image dataset, before `flatten` or `global_avg_pool`."
         )
     return shape[0], shape[1], shape[2]
@@ -104,12 +104,12 @@ def _dropout_shape(shape: Shape, p: float | None = None) -> Shape:
 
 
 def _linear_shape(shape: Shape, width: int | None = None) -> Shape:
-    return (_width(width, _vector(shape, "linear")),)
+    return (_width(width, _vector(shape, "`linear`")),)
 
 
 def _gated_linear_shape(shape: Shape, width: int | None = None, dropout: float = 0.0) -> Shape:
     _number("dropout", dropout, 0.0, 0.95)
-    return (_width(width, _vector(shape, "gated_linear")),)
+    return (_width(width, _vector(shape, "`gated_linear`")),)
 
 
 def _norm_shape(shape: Shape) -> Shape:
@@ -129,11 +129,11 @@ def _flatten_shape(shape: Shape) -> Shape:
 
 
 def _global_avg_pool_shape(shape: Shape) -> Shape:
-    return (_image(shape, "global_avg_pool")[0],)
+    return (_image(shape, "`global_avg_pool`")[0],)
 
 
 def _conv_shape(shape: Shape, width: int | None = None, stride: int = 1) -> Shape:
-    channels, height, columns = _image(shape, "conv")
+    channels, height, columns = _image(shape, "a convolution or pool")
     step = _whole("stride", stride, 1, 4)
     return (_width(width, channels), (height - 1) // step + 1, (columns - 1) // step + 1)
 
@@ -147,7 +147,7 @@ def _pool3x3_shape(shape: Shape, stride: int = 1) -> Shape:
 
 
 def _max_pool2x2_shape(shape: Shape) -> Shape:
-    channels, height, columns = _image(shape, "max_pool2x2")
+    channels, height, columns = _image(shape, "`max_pool2x2`")
     if height < 2 or columns < 2:
         raise ShapeError(
             f"`max_pool2x2` takes images of at least 2 x 2 pixels, but got an input of shape {tuple(shape)}; "
@@ -157,18 +157,18 @@ def _max_pool2x2_shape(shape: Shape) -> Shape:
 
 
 def _reduction_shape(shape: Shape, width: int | None = None) -> Shape:
-    channels = _image(shape, "reduction")[0]
+    channels = _image(shape, "`reduction`")[0]
     return _conv_shape(shape, _width(width, 2 * channels), 2)
 
 
 def _periodic_embedding_shape(shape: Shape, frequencies: int = 16, sigma: float = 0.1, size: int = 4) -> Shape:
     _whole("frequencies", frequencies, 1, 1024)
     _number("sigma", sigma, 0.0, 1e4)
-    return (_vector(shape, "periodic_embedding") * _whole("size", size, 2, 1024),)
+    return (_vector(shape, "`periodic_embedding`") * _whole("size", size, 2, 1024),)
 
 
 def _piecewise_linear_shape(shape: Shape, bins: int = 16) -> Shape:
-    return (_vector(shape, "piecewise_linear") * _whole("bins", bins, 1, 1024),)
+    return (_vector(shape, "`piecewise_linear`") * _whole("bins", bins, 1, 1024),)
 
 
 def _category_embedding_shape(shape: Shape, size: int = 8) -> Shape:

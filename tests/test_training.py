@@ -506,7 +506,7 @@ class Slow(nn.Module):
 @pytest.mark.parametrize(
     ("candidate", "message"),
     [
-        (Candidate(chain("conv3x3")), "ShapeError: `conv` takes an image"),
+        (Candidate(chain("conv3x3")), "ShapeError: node 1, conv3x3: a convolution or pool takes an image"),
         (Candidate(chain("nonsense")), "ArchitectureError: the operation 'nonsense' is not known"),
         (Candidate(MLP, {"momentum": 0.9}), "SearchError: 'momentum' is not a training setting"),
         (Candidate(chain(linear(4), inputs=("pixels",))), "ArchitectureError: the architecture reads 'pixels'"),

@@ -94,9 +94,9 @@ def learn(
     *,
     bfloat16: bool = False,
 ) -> Learned:
-    """Trains ``network`` in place and leaves the best epoch's weights in it (the last epoch's without validation
-    rows or with a stop epoch).
+    """Returns the curve of ``network``, trained in place and left with the best epoch's weights.
 
+    Without validation rows, or with a stop epoch, they are the last epoch's.
     Batches come from one permutation for each (seed, epoch), the rest of an epoch is left out; dropout draws from
     (seed). One number is read back from the device each epoch. A later epoch wins a tie (RealMLP).
 
