@@ -18,6 +18,8 @@ FRESH = 1_000_003  # added to a search's seed for splits that no trial has seen
 STEPS, EPOCHS = 200, (8, 100)  # gradient steps aimed at, and the epochs they may take
 ROWS: Mapping[str, int] = {"tabular": 10_000, "image": 4_000}  # training rows of one evaluation at most
 
+REFIT = 8  # how many times the rows x epochs of a screening training the final one may see
+
 
 def default_fidelity(dataset: Dataset) -> Fidelity:
     """Enough to rank networks: about 200 steps on at most 10,000 rows (4,000 images), on two splits."""
@@ -42,3 +44,15 @@ def stop_epoch(record: Record) -> int:
     """The median of the best epochs of a record's splits, counted from 1."""
     best = record.outcome.best_epochs
     return max(1, round(median(best))) if best else record.fidelity.epochs
+
+
+def refit_epochs(record: Record, rows: int) -> tuple[int, int]:
+    """Length of the schedule and the epoch to stop at when training on ``rows`` rows for keeps.
+
+    The record's own, shortened in proportion where so many more rows make it more than ``REFIT`` times the work.
+    """
+    epochs, stop = record.fidelity.epochs, stop_epoch(record)
+    affordable = max(1, round(REFIT * stop * record.fidelity.rows / max(rows, 1)))
+    if affordable >= stop:
+        return epochs, stop
+    return max(round(epochs * affordable / stop), affordable), affordable

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nas.comparison import Comparison, compare
 from nas.dataset import Dataset
-from nas.protocol import stop_epoch
+from nas.protocol import refit_epochs
 from nas.record import Record
 from nas.space import SearchSpace
 
@@ -118,13 +118,14 @@ class Result:
 
         from nas.training import Candidate, fit
 
+        epochs, stop = refit_epochs(self.best, len(data))
         return fit(
             Candidate(self.best.architecture, self.best.settings),
             data,
             np.arange(len(data)),
-            epochs=self.best.fidelity.epochs,
+            epochs=epochs,
             seed=self.seed,
-            stop_epoch=stop_epoch(self.best),
+            stop_epoch=stop,
             device=self.device,
             operations=self.space.operations,
         )

@@ -35,7 +35,7 @@ def image(*, stages: int = 2, reduce_stem: bool = False, classification: bool = 
     space = SearchSpace("image")
     space.add_input("x")
     stem = _block("stem")
-    space.add_node("stem", stem, width=Choice(16, 32, 8))
+    space.add_node("stem", stem, width=Choice(16, 8, 32))
     space.add_edge("x", "stem")
     last = "stem"
     if reduce_stem:
@@ -45,8 +45,9 @@ def image(*, stages: int = 2, reduce_stem: bool = False, classification: bool = 
     for stage in range(1, stages + 1):
         blocks = Choice(_block("plain"), _block("residual", residual=True), _block("separable", "separable3x3"))
         name = f"stage{stage}"
-        widths = Choice(16, 32, 64, default=min(16 * 2 ** (stage - 1), 64))
-        space.add_node(name, Repeat(blocks, Integer(1, 3, default=1)), width=widths)
+        scale = 2 ** (stage - 1)  # as the resolution falls, so that no stage dominates the cost
+        widths = Choice(16 * scale, 8 * scale, 32 * scale)
+        space.add_node(name, Repeat(blocks, Integer(1, 2, default=1)), width=widths)
         space.add_edge(last, name)
         last = name
         if stage < stages:
