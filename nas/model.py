@@ -4,10 +4,11 @@ Here belong the rules of how outputs are joined, projected and mapped to the out
 from them: ``Network`` (views to logits) and ``Predictor`` (raw inputs to probabilities or values). How a network is
 trained belongs to ``nas.training``, how raw inputs become views to ``nas.preprocess``.
 
-Joins. ``add``: inputs are brought to the widest features or channels and the smallest image (mean over areas, then a
-linear map or 1x1 convolution without bias, only where they differ) and summed. ``concat``: images are brought to the
-smallest one and put side by side along channels. An image or a one-hot block that meets a vector becomes a vector
-first: the mean over pixels, or flattened. Every edge counts ``times`` times.
+Joins. ``add``: inputs are brought to the features or channels of the deepest of them (the end of the longest path; of
+several, the widest) and the smallest image, by a mean over areas and a linear map or 1x1 convolution without bias, only
+where they differ, and summed: a shortcut is projected to what it goes round (He et al. 2016). ``concat``: images are
+brought to the smallest one and put side by side along channels. An image or a one-hot block that meets a vector becomes
+a vector first: the mean over pixels, or flattened. Every edge counts ``times`` times.
 Output. Each predecessor becomes a vector and is mapped by its own linear layer, zero at first, to the outputs; the sum
 is the answer, and the first layer alone has a bias. A network that no input reaches is that bias.
 """
@@ -108,15 +109,17 @@ def plan(
     for source, target, times in architecture.edges:
         sources[target].append((source, times))
     known: list[Shape] = []
+    depths: list[int] = []
     steps: list[Step] = []
     for index, node in enumerate(architecture.nodes):
-        step = _step(index, node, sorted(sources[index]), known, signature, operations)
+        step = _step(index, node, sorted(sources[index]), known, depths, signature, operations)
         if math.prod(step.joined) > MAX_ELEMENTS or math.prod(step.shape) > MAX_ELEMENTS:
             raise ArchitectureError(
                 f"a value may have {MAX_ELEMENTS} elements a row, but node {index} ({node.op}) maps {step.joined} to "
                 f"{step.shape}; use smaller widths or fewer concatenations."
             )
         known.append(step.shape)
+        depths.append(1 + max((depths[source] for source, _ in sources[index]), default=0))
         steps.append(step)
     return tuple(steps)
 
@@ -133,6 +136,7 @@ def _step(
     node: Node,
     sources: list[tuple[int, int]],
     known: list[Shape],
+    depths: list[int],
     signature: Signature,
     operations: Mapping[str, Operation],
 ) -> Step:
@@ -143,7 +147,9 @@ def _step(
         out = (signature.outputs,)
         return Step(index, "output", "add", tuple(sources), (), out, out)
     operation = find(node, operations)
-    aligned, joined = _join(node.join, [(known[source], times) for source, times in sources])
+    deepest = max((depths[source] for source, _ in sources), default=0)
+    leading = [known[source] for source, _ in sources if depths[source] == deepest]
+    aligned, joined = _join(node.join, [(known[source], times) for source, times in sources], leading)
     try:
         shape = tuple(operation.shape(joined, **dict(node.parameters)))
     except ShapeError as error:
@@ -172,11 +178,14 @@ def find(node: Node, operations: Mapping[str, Operation]) -> Operation:
     return operation
 
 
-def _join(join: str, inputs: Sequence[tuple[Shape, int]]) -> tuple[Shape, Shape]:
-    """Returns the shape each input is brought to (0 for free channels) and the shape of what they join to."""
+def _join(join: str, inputs: Sequence[tuple[Shape, int]], leading: Sequence[Shape]) -> tuple[Shape, Shape]:
+    """Returns the shape each input is brought to (0 for free channels) and the shape of what they join to.
+
+    ``leading`` are the shapes of the deepest inputs, whose width the others take in a sum.
+    """
     if join == "add":
         alike = len({shape for shape, _ in inputs}) == 1
-        aligned = inputs[0][0] if alike else _widest([shape for shape, _ in inputs])
+        aligned = inputs[0][0] if alike else _common([shape for shape, _ in inputs], leading)
         return aligned, aligned
     if len(inputs) == 1 and inputs[0][1] == 1:
         return inputs[0][0], inputs[0][0]
@@ -191,10 +200,11 @@ def _length(shape: Shape) -> int:
     return shape[0] if len(shape) == 3 else math.prod(shape)
 
 
-def _widest(inputs: Sequence[Shape]) -> Shape:
+def _common(inputs: Sequence[Shape], leading: Sequence[Shape]) -> Shape:
+    width = max(_length(shape) for shape in leading)
     if any(len(shape) != 3 for shape in inputs):
-        return (max(_length(shape) for shape in inputs),)
-    return (max(shape[0] for shape in inputs), *(min(shape[axis] for shape in inputs) for axis in (1, 2)))
+        return (width,)
+    return (width, *(min(shape[axis] for shape in inputs) for axis in (1, 2)))
 
 
 def _adapter(shape: Shape, aligned: Shape) -> nn.Module | None:

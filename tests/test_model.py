@@ -102,6 +102,14 @@ def test_add_projects_to_the_widest_and_counts_edges():
     assert sorted(times for _, times in step.sources) == [1, 1, 3]
 
 
+def test_a_shortcut_is_projected_to_the_width_of_what_it_goes_round():
+    nodes = {"a": ("linear", {"width": 4}), "b": "relu", "s": "tanh"}
+    found = architecture(nodes, [("x", "a"), ("a", "b"), ("b", "s"), ("x", "s"), ("s", "y")])
+    for width in (3, 4, 9):
+        step = next(s for s in plan(found, Signature({"x": (width,)}, 2)) if s.operation == "tanh")
+        assert step.joined == (4,)
+
+
 def test_concat_puts_vectors_side_by_side_as_often_as_the_edge_counts():
     nodes = {"a": ("linear", {"width": 4}), "c": ("linear", {"width": 2}, "concat")}
     found = architecture(nodes, [("x", "a"), ("x", "c", 2), ("a", "c"), ("c", "y")])
