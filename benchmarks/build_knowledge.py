@@ -26,7 +26,7 @@ from nas.record import DatasetInfo, Record, SearchInfo, evaluation_key
 from nas.space import Choices, SearchSpace
 from search_spaces import default_for, tabular
 
-SHARED, OWN = 24, 8  # architectures every dataset sees, and ones that only it sees
+SHARED, OWN = 24, 6  # architectures every dataset sees, and ones that only it sees
 ROWS, COLUMNS = 2_000, 80  # rows taken of a dataset; wider tables are left out
 LEAST = 300  # rows a dataset must have
 HELD_OUT = ("adult", "california_housing", "digits", "iris", "wine", "wisconsin_breast", "house_census")

@@ -27,6 +27,19 @@ def _block(name: str, *, gated: bool = False, residual: bool = False) -> SearchS
     return block
 
 
+def _residual() -> SearchSpace:
+    """A linear map to the trunk's width, then blocks of x + f(x)."""
+    trunk = SearchSpace("residual")
+    trunk.add_input("x")
+    trunk.add_node("stem", "linear")
+    trunk.add_node("blocks", Repeat(_block("block", residual=True), DEPTH))
+    trunk.add_output("y")
+    for source, target in (("x", "stem"), ("stem", "blocks"), ("blocks", "y")):
+        trunk.add_edge(source, target)
+    return trunk
+
+
+DEPTH = Integer(1, 4, default=3, name="depth")
 EMBEDDED = 512  # features that bins may make of all columns together
 NORM = Choice("identity", "layer_norm", name="norm")
 ACTIVATION = Choice("mish", "relu", "selu", "silu", name="activation")
@@ -52,8 +65,8 @@ def tabular(
     space = SearchSpace("tabular")
     space.add_node("features", join="concat")
     space.add_node("scale", Choice("identity", "feature_scale"))
-    blocks = Choice(_block("plain"), _block("residual", residual=True), _block("gated", gated=True))
-    space.add_node("trunk", Repeat(blocks, Integer(1, 4, default=3)), width=Choice(64, 128, 256, default=128))
+    trunks = Choice(Repeat(_block("plain"), DEPTH), _residual(), Repeat(_block("gated", gated=True), DEPTH))
+    space.add_node("trunk", trunks, width=Choice(64, 128, 256, default=128))
     space.add_output("y")
     if numeric:
         space.add_input("numeric")
