@@ -1,7 +1,8 @@
 """Search spaces ready to use, one file each."""
 
+from search_spaces.cell import cell
 from search_spaces.default import default_for
 from search_spaces.image import image
 from search_spaces.tabular import tabular
 
-__all__ = ["default_for", "image", "tabular"]
+__all__ = ["cell", "default_for", "image", "tabular"]
