@@ -84,7 +84,7 @@ def _data(command: argparse.ArgumentParser) -> None:
 
 
 def _history_of(options: argparse.Namespace) -> Any:
-    from nas.loop import YOURS
+    from nas.metadataset.histories import YOURS
 
     return YOURS if options.history is None else None if options.history == "none" else options.history
 

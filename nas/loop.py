@@ -11,12 +11,11 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from nas.dataset import Dataset, load
 from nas.errors import SearchError
-from nas.metadataset import MetaDataset, shipped
+from nas.metadataset.histories import YOURS, Histories, Source
 from nas.protocol import (
     CONFIRM_SPLITS,
     FINALISTS,
@@ -45,10 +44,7 @@ if TYPE_CHECKING:
     from nas.space import Choices, SearchSpace, Value
     from nas.training import Candidate
 
-YOURS = "yours"  # the default history: the user's own, and what is shipped
 REPEATS = 200  # known evaluations asked for in a row before a space counts as exhausted
-
-Source = str | PathLike[str] | MetaDataset | None
 
 
 @dataclass(frozen=True)
@@ -146,7 +142,7 @@ def suggest(
     dataset = load(data, target=target, task=task)
     space = space or _default_space(dataset)
     info = describe(dataset)
-    with _Histories(history, None, read_only=history != YOURS) as histories:
+    with Histories(history, None, read_only=history != YOURS) as histories:
         asked = _controller(controller, space, seed, histories.past(), info).ask(k)
     return [Suggestion(c, space.architecture(c), space.settings(c)) for c in asked]
 
@@ -194,8 +190,9 @@ class Search:
         self.notes: list[str] = list(self.dataset.dropped)
         self._spec = controller
         self._splits = self.dataset.splits(self.fidelity.splits, seed)
-        self._histories = _Histories(history, storage)
+        self._histories = Histories(history, storage)
         try:
+            self.notes += [self._histories.storage.notice] if self._histories.storage.notice else []
             self.info = describe(self.dataset, family=data.fingerprint[:16])
             self.name = name or self._default_name(history is None)
             self._begin()
@@ -448,66 +445,6 @@ def describe(dataset: Dataset, family: str = "") -> DatasetInfo:
         metafeatures=metafeatures(dataset),
         metafeatures_version=VERSION,
     )
-
-
-class _Histories:
-    """What may be learned from and what is written to, opened together; often one database, never the shipped one."""
-
-    def __init__(self, history: Source, storage: Source, read_only: bool = False) -> None:
-        self._opened: list[MetaDataset] = []
-        place = None if history == YOURS else history
-        with_shipped = history is not None and not isinstance(history, MetaDataset)
-        self._shipped: list[PastDataset] = shipped().past() if with_shipped else []
-        if history is None:
-            self.history = None
-        else:
-            self.history = history if isinstance(history, MetaDataset) else self._open(place, read_only)
-        if read_only:
-            return
-        if isinstance(storage, MetaDataset):
-            self.storage = storage
-        elif storage is not None:
-            self.storage = self._open(storage)
-        elif self.history is not None and not self.history.read_only:
-            self.storage = self.history
-        else:
-            self.storage = self._open(None)
-
-    def _open(self, place: Source, read_only: bool = False) -> MetaDataset:
-        assert not isinstance(place, MetaDataset)
-        opened = MetaDataset.open(place, read_only=read_only)
-        self._opened.append(opened)
-        return opened
-
-    def snapshot(self, as_of: int | None = None) -> Any:
-        from nas.metadataset import Snapshot
-
-        if self.history is None:
-            return Snapshot(last=0, digest="")
-        return self.history.snapshot(as_of)
-
-    def past(self, as_of: int | None = None, without: str = "") -> tuple[PastDataset, ...]:
-        """Past datasets, the shipped ones first, without the records of the search ``without``."""
-        found = list(self._shipped)
-        if self.history is not None:
-            found += self.history.past(as_of)
-        kept = [PastDataset(p.info, tuple(r for r in p.records if r.search != without)) for p in found]
-        return tuple(p for p in kept if p.records)
-
-    def counted(self, past: tuple[PastDataset, ...]) -> str:
-        if self.history is None:
-            return "not learned from"
-        return f"{len(self._shipped)} datasets shipped + {len(past) - len(self._shipped)} yours"
-
-    def __enter__(self) -> _Histories:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        for opened in self._opened:
-            opened.close()
 
 
 def _controller(

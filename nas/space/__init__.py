@@ -1,6 +1,8 @@
 """Graph-based search spaces: domains of single decisions, and the graph of choices made of them."""
 
+from nas.space.body import Op, Repeat
+from nas.space.decisions import Choices
 from nas.space.domain import Choice, Domain, Float, Integer, Value
-from nas.space.space import Choices, Op, Repeat, SearchSpace
+from nas.space.space import SearchSpace
 
 __all__ = ["Choice", "Choices", "Domain", "Float", "Integer", "Op", "Repeat", "SearchSpace", "Value"]

@@ -19,6 +19,8 @@ from nas.architecture import Architecture
 from nas.errors import SpaceError, nearest
 from nas.operations import BUILTIN, Operation
 from nas.space import decisions as tree
+from nas.space.body import Op, Repeat, declared, described, used
+from nas.space.builder import Builder, decisions_of, leaf, new_node
 from nas.space.decisions import Choices, Decision
 from nas.space.domain import Choice, Domain, Value
 
@@ -26,29 +28,10 @@ if TYPE_CHECKING:
     import numpy as np
     import optuna
 
+    from nas.space.body import Body
+
 JOINS = ("add", "concat")
 JUMP = 0.25  # share of mutations of a number that leave its neighbourhood, so that no local optimum is a trap
-
-
-class Op:
-    """An operation by name, with parameters that are values or domains."""
-
-    def __init__(self, name: str, **parameters: Value | Domain) -> None:
-        self.name, self.parameters = name, parameters
-
-
-class Repeat:
-    """The same body several times in a row: ``times`` is a whole number >= 1, or a domain of such numbers.
-
-    Every repetition takes the same decisions, as the cells of a stage do.
-    """
-
-    def __init__(self, body: Body, times: int | Domain) -> None:
-        self.body, self.times = body, times
-        self.name = str(getattr(body, "name", body))
-        values = times.values if isinstance(times, Domain) else (times,)
-        if not values or not all(isinstance(v, int) and not isinstance(v, bool) and v >= 1 for v in values):
-            raise SpaceError(f"`times >= 1` must hold for every whole number of a Repeat, but got {values}.")
 
 
 class SearchSpace:
@@ -95,7 +78,7 @@ class SearchSpace:
         if "." in name or "->" in name or name == "settings":
             raise SpaceError(f"a node's name has no '.' and no '->' and is not 'settings', but got {name!r}.")
         self._check(body)
-        reached = _declared(body, self.operations)
+        reached = declared(body, self.operations)
         for parameter in parameters:
             if parameter not in reached:
                 raise SpaceError(
@@ -264,9 +247,9 @@ class SearchSpace:
         inputs = {}
         for name, data in self._graph.nodes(data=True):
             if data["kind"] == "input":
-                inputs[name] = _new(graph, "input", {"name": name})
-        last = _Builder(graph, choices, self.operations).space(self, "", inputs, {})
-        graph.add_edge(last, _new(graph, "output", {}))
+                inputs[name] = new_node(graph, "input", {"name": name})
+        last = Builder(graph, choices, self.operations).space(self, "", inputs, {})
+        graph.add_edge(last, new_node(graph, "output", {}))
         return Architecture.from_graph(graph)
 
     def settings(self, choices: Choices) -> dict[str, Value]:
@@ -278,7 +261,7 @@ class SearchSpace:
     def to_dict(self) -> dict[str, Any]:
         """The content of the space as JSON: what is there, never how it is built."""
         nodes = [
-            {"name": n, **{k: _described(v) for k, v in d.items() if v not in ({}, None)}}
+            {"name": n, **{k: described(v) for k, v in d.items() if v not in ({}, None)}}
             for n, d in self._graph.nodes(data=True)
         ]
         edges = [
@@ -286,19 +269,19 @@ class SearchSpace:
                 "from": u,
                 "to": v,
                 "path": d["path"],
-                "op": _described(d["op"]),
+                "op": described(d["op"]),
                 "optional": d["optional"],
                 "chosen": d["source"] is not None,
             }
             for u, v, d in self._graph.edges(data=True)
         ]
-        used = sorted(_used(self))
+        names = sorted(used(self))
         return {
             "name": self.name,
             "nodes": nodes,
             "edges": edges,
-            "settings": {name: _described(domain) for name, domain in self._settings.items()},
-            "operations": {name: self.operations[name].version for name in used},
+            "settings": {name: described(domain) for name, domain in self._settings.items()},
+            "operations": {name: self.operations[name].version for name in names},
         }
 
     @property
@@ -335,7 +318,7 @@ class SearchSpace:
                 raise SpaceError(
                     f"a nested space has one input, one output and no settings, but {body.name!r} has not."
                 )
-            for name in _used(body):
+            for name in used(body):
                 if self.operations.setdefault(name, body.operations[name]) is not body.operations[name]:
                     raise SpaceError(f"one name is one operation, but {body.name!r} has another {name!r}; rename it.")
             body._nested = True
@@ -359,13 +342,13 @@ class SearchSpace:
             )
 
     def _structure(self) -> tuple[Decision, ...]:
-        return _of_space(self, "", {}, self.operations)
+        return decisions_of(self, "", {}, self.operations)
 
     def _decisions(self) -> tuple[Decision, ...]:
         if self._tree is None:
             if not any(data["kind"] == "output" for _, data in self._graph.nodes(data=True)):
                 raise SpaceError(f"a space has exactly one output, but {self.name!r} has none; call add_output.")
-            settings = tuple(_leaf(f"settings.{name}", domain) for name, domain in self._settings.items())
+            settings = tuple(leaf(f"settings.{name}", domain) for name, domain in self._settings.items())
             built = self._structure() + settings
             tree.domains(built)
             self._tree = built
@@ -399,201 +382,8 @@ class SearchSpace:
         return wrong[0] if wrong else ""
 
 
-Body = str | Op | Choice | Repeat | SearchSpace
-Parameters = Mapping[str, tuple[str, Value | Domain]]  # name -> (path it was given at, value or domain)
-
-
-def _leaf(
-    path: str, domain: Domain, below: Mapping[Value, tuple[Decision, ...]] | None = None, shared: bool = False
-) -> Decision:
-    return Decision(domain.name or path, domain, below or {}, shared or domain.name is not None)
-
-
-def _given(value: Value | Domain, path: str, shared: bool = False) -> tuple[Decision, ...]:
-    return (_leaf(path, value, shared=shared),) if isinstance(value, Domain) else ()
-
-
-def _of_space(
-    space: SearchSpace, prefix: str, inherited: Parameters, operations: Mapping[str, Operation]
-) -> tuple[Decision, ...]:
-    found: list[Decision] = []
-    seen: set[str] = set()
-    for name in nx.topological_sort(space._graph):
-        data = space._graph.nodes[name]
-        for _, _, edge in space._graph.in_edges(name, data=True):
-            if edge["path"] not in seen:
-                seen.add(edge["path"])
-                found += _of_edge(edge, prefix, inherited, operations)
-        if data["kind"] != "input":
-            found += _given(data["join"], f"{prefix}{name}.join")
-        if data["kind"] == "node":
-            own = {p: (f"{prefix}{name}.{p}", v) for p, v in data["parameters"].items()}
-            found += _of_body(data["body"], prefix + name, {**inherited, **own}, operations)
-    return tuple(found)
-
-
-def _of_edge(
-    edge: Mapping[str, Any], prefix: str, inherited: Parameters, operations: Mapping[str, Operation]
-) -> list[Decision]:
-    path = prefix + edge["path"]
-    below = _of_body(edge["op"], path if edge["source"] is None else f"{path}.op", inherited, operations)
-    if edge["source"] is not None:
-        below = (_leaf(path, edge["source"]), *below)
-    return [_leaf(f"{path}.kept", KEPT, {True: below})] if edge["optional"] else list(below)
-
-
-def _of_body(body: Body, path: str, inherited: Parameters, operations: Mapping[str, Operation]) -> tuple[Decision, ...]:
-    if isinstance(body, Choice):
-        root = body.name or path
-        below = {label: _of_body(a, f"{root}.{label}", inherited, operations) for label, a in body.alternatives.items()}  # type: ignore[arg-type]
-        return (_leaf(path, body, below),)
-    if isinstance(body, Repeat):
-        return _given(body.times, f"{path}.times") + _of_body(body.body, path, inherited, operations)
-    if isinstance(body, SearchSpace):
-        return _of_space(body, f"{path}.", inherited, operations)
-    given = body.parameters if isinstance(body, Op) else {}
-    name = body.name if isinstance(body, Op) else body
-    found: tuple[Decision, ...] = ()
-    for parameter in operations[name].parameters:
-        if parameter in given:
-            found += _given(given[parameter], f"{path}.{parameter}")
-        elif parameter in inherited:
-            where, value = inherited[parameter]
-            found += _given(value, where, shared=True)
-    return found
-
-
-KEPT = Choice(True, False)  # the decision of every optional edge
-
-
-class _Builder:
-    """Reads a choice and lays down the operations it stands for."""
-
-    def __init__(self, graph: nx.MultiDiGraph, choices: Choices, operations: Mapping[str, Operation]) -> None:
-        self.graph, self.choices, self.operations = graph, choices, operations
-
-    def taken(self, value: Value | Domain, path: str) -> Value:
-        return self.choices[value.name or path] if isinstance(value, Domain) else value
-
-    def space(self, space: SearchSpace, prefix: str, inputs: Mapping[str, int], inherited: Parameters) -> int:
-        """Adds the space's nodes and edges; returns the node that is its output."""
-        made: dict[str, int] = dict(inputs)
-        for name in nx.topological_sort(space._graph):
-            data = space._graph.nodes[name]
-            if data["kind"] == "input":
-                continue
-            join = _new(self.graph, "identity", {}, str(self.taken(data["join"], f"{prefix}{name}.join")))
-            for source, _, edge in space._graph.in_edges(name, data=True):
-                self.edge(edge, source, made, join, prefix, inherited)
-            made[name] = join
-            if data["kind"] == "node":
-                own = {p: (f"{prefix}{name}.{p}", v) for p, v in data["parameters"].items()}
-                made[name] = self.body(data["body"], prefix + name, join, {**inherited, **own})
-            else:
-                output = join
-        return output
-
-    def edge(
-        self,
-        edge: Mapping[str, Any],
-        source: str,
-        made: Mapping[str, int],
-        join: int,
-        prefix: str,
-        inherited: Parameters,
-    ) -> None:
-        path, chosen = prefix + edge["path"], edge["source"]
-        if edge["optional"] and not self.taken(KEPT, f"{path}.kept"):
-            return
-        if chosen is not None and self.taken(chosen, path) != source:
-            return
-        end = self.body(edge["op"], path if chosen is None else f"{path}.op", made[source], inherited)
-        self.graph.add_edge(end, join)
-
-    def body(self, body: Body, path: str, source: int, inherited: Parameters) -> int:
-        """Adds what ``body`` stands for behind node ``source``; returns its last node."""
-        if isinstance(body, Choice):
-            label = self.taken(body, path)
-            return self.body(body.alternatives[label], f"{body.name or path}.{label}", source, inherited)  # type: ignore[arg-type]
-        if isinstance(body, Repeat):
-            for _ in range(int(self.taken(body.times, f"{path}.times"))):  # type: ignore[arg-type]
-                source = self.body(body.body, path, source, inherited)
-            return source
-        if isinstance(body, SearchSpace):
-            name = next(n for n, data in body._graph.nodes(data=True) if data["kind"] == "input")
-            return self.space(body, f"{path}.", {name: source}, inherited)
-        return self.operation(body, path, source, inherited)
-
-    def operation(self, body: str | Op, path: str, source: int, inherited: Parameters) -> int:
-        given = body.parameters if isinstance(body, Op) else {}
-        operation = self.operations[body.name if isinstance(body, Op) else body]
-        parameters: dict[str, Value] = {}
-        for parameter, default in operation.parameters.items():
-            if parameter in given:
-                value = self.taken(given[parameter], f"{path}.{parameter}")
-            elif parameter in inherited:
-                value = self.taken(inherited[parameter][1], inherited[parameter][0])
-            else:
-                continue
-            if value != default:  # the same computation, so the same architecture
-                parameters[parameter] = value
-        node = _new(self.graph, operation.name, parameters, version=operation.version)
-        self.graph.add_edge(source, node)
-        return node
-
-
-def _new(graph: nx.MultiDiGraph, op: str, parameters: dict[str, Value], join: str = "add", version: int = 1) -> int:
-    node = graph.number_of_nodes()
-    graph.add_node(node, op=op, version=version, parameters=parameters, join=join)
-    return node
-
-
 def _checked_join(join: str | Choice) -> str | Choice:
     for value in join.values if isinstance(join, Choice) else (join,):
         if value not in JOINS:
             raise SpaceError(f"edges are joined by one of {JOINS}, but got {value!r}.")
     return join
-
-
-def _operations_of(body: object) -> Iterator[str]:
-    if isinstance(body, Choice):
-        for alternative in body.alternatives.values():
-            yield from _operations_of(alternative)
-    elif isinstance(body, Repeat):
-        yield from _operations_of(body.body)
-    elif isinstance(body, SearchSpace):
-        yield from _used(body)
-    else:
-        yield body.name if isinstance(body, Op) else str(body)
-
-
-def _used(space: SearchSpace) -> set[str]:
-    """The names of the operations a space holds, nested ones included."""
-    bodies = [data["body"] for _, data in space._graph.nodes(data=True) if data["kind"] == "node"]
-    bodies += [data["op"] for _, _, data in space._graph.edges(data=True)]
-    return {name for body in bodies for name in _operations_of(body)}
-
-
-def _declared(body: Body, operations: Mapping[str, Operation]) -> set[str]:
-    return {parameter for name in _operations_of(body) for parameter in operations[name].parameters}
-
-
-def _described(part: object) -> Any:
-    """A part of a space as JSON."""
-    if isinstance(part, Choice) and any(isinstance(a, Op | Repeat | SearchSpace) for a in part.alternatives.values()):
-        return {
-            "kind": "choice",
-            "name": part.name,
-            "alternatives": [_described(a) for a in part.alternatives.values()],
-        }
-    if isinstance(part, Domain):
-        return part.to_dict() | ({"name": part.name} if part.name else {})
-    if isinstance(part, Op):
-        return {"op": part.name, "parameters": _described(part.parameters)}
-    if isinstance(part, Repeat):
-        return {"repeat": _described(part.body), "times": _described(part.times)}
-    if isinstance(part, SearchSpace):
-        return part.to_dict()
-    if isinstance(part, dict):
-        return {name: _described(value) for name, value in part.items()}
-    return part

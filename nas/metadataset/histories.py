@@ -1,0 +1,73 @@
+"""What a search learns from and what it writes to, opened together."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+from nas.metadataset.store import MetaDataset, Snapshot, shipped
+from nas.record import PastDataset
+
+YOURS = "yours"  # the default history: the user's own, and what is shipped
+
+Source = str | PathLike[str] | MetaDataset | None
+
+
+class Histories:
+    """What may be learned from and what is written to, opened together; often one database, never the shipped one."""
+
+    def __init__(self, history: Source, storage: Source, read_only: bool = False) -> None:
+        self._opened: list[MetaDataset] = []
+        place = None if history == YOURS else history
+        with_shipped = history is not None and not isinstance(history, MetaDataset)
+        self._shipped: list[PastDataset] = shipped().past() if with_shipped else []
+        if history is None:
+            self.history = None
+        else:
+            self.history = history if isinstance(history, MetaDataset) else self._open(place, read_only)
+        if read_only:
+            return
+        if isinstance(storage, MetaDataset):
+            self.storage = storage
+        elif storage is not None:
+            self.storage = self._open(storage)
+        elif self.history is not None and not self.history.read_only:
+            self.storage = self.history
+        else:
+            self.storage = self._open(None)
+
+    def _open(self, place: Source, read_only: bool = False) -> MetaDataset:
+        assert not isinstance(place, MetaDataset)
+        opened = MetaDataset.open(place, read_only=read_only)
+        self._opened.append(opened)
+        return opened
+
+    def snapshot(self, as_of: int | None = None) -> Snapshot:
+        """What the history held up to a record; nothing where nothing is learned from."""
+        if self.history is None:
+            return Snapshot(last=0, digest="")
+        return self.history.snapshot(as_of)
+
+    def past(self, as_of: int | None = None, without: str = "") -> tuple[PastDataset, ...]:
+        """Past datasets, the shipped ones first, without the records of the search ``without``."""
+        found = list(self._shipped)
+        if self.history is not None:
+            found += self.history.past(as_of)
+        kept = [PastDataset(p.info, tuple(r for r in p.records if r.search != without)) for p in found]
+        return tuple(p for p in kept if p.records)
+
+    def counted(self, past: tuple[PastDataset, ...]) -> str:
+        """How many past datasets there are, in words."""
+        if self.history is None:
+            return "not learned from"
+        return f"{len(self._shipped)} datasets shipped + {len(past) - len(self._shipped)} yours"
+
+    def __enter__(self) -> Histories:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of what was opened here; a MetaDataset that was passed in stays open."""
+        for opened in self._opened:
+            opened.close()
