@@ -108,9 +108,9 @@ def search(
 
 def regret(scores: Mapping[str, list[list[float]]], arm: str) -> np.ndarray:
     """Regret of the incumbent after each trial, mean over seeds, shape (trials,)."""
-    best = max(max(row) for rows in scores.values() for row in rows)
-    median = float(np.median(scores["random"]))
-    incumbents = np.maximum.accumulate(np.array(scores[arm]), axis=1)
+    known = [s for rows in scores.values() for row in rows for s in row if np.isfinite(s)]
+    best, median = max(known), float(np.median(scores["random"]))
+    incumbents = np.maximum.accumulate(np.maximum(np.array(scores[arm]), min(known)), axis=1)  # a failure is the worst
     return ((best - incumbents) / max(best - median, 1e-12)).mean(axis=0)
 
 
