@@ -37,9 +37,13 @@ def main() -> None:
         subprocess.run(command(whole, options.trials), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         duration = time.monotonic() - started
         moments = []
-        for number in range(options.kills):
-            moments.append(kill(command(killed, options.trials), float(rng.uniform(0, duration))))
-            print(f"kill {number + 1}: after {moments[-1]:.1f} s, {count(killed)} records kept", flush=True)
+        while len(moments) < options.kills:
+            seconds = float(rng.uniform(0, duration))
+            if not kill(command(killed, options.trials), seconds):  # it had ended: begin anew
+                killed.unlink()
+                continue
+            moments.append(seconds)
+            print(f"kill {len(moments)}: after {seconds:.1f} s, {count(killed)} records kept", flush=True)
         subprocess.run(
             command(killed, options.trials), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -61,13 +65,14 @@ def command(history: Path, trials: int) -> list[str]:
     return [sys.executable, "-m", "nas", *words]
 
 
-def kill(words: list[str], seconds: float) -> float:
-    """Starts a command and kills it after so many seconds; a finished one is left alone."""
+def kill(words: list[str], seconds: float) -> bool:
+    """Starts a command and kills it after so many seconds; returns whether it was still running."""
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(seconds)
+    alive = process.poll() is None
     process.send_signal(signal.SIGKILL)
     process.wait()
-    return seconds
+    return alive
 
 
 def count(path: Path) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import NasError
+from nas.metrics import display
 
 if TYPE_CHECKING:
     from nas.comparison import Comparison
@@ -25,7 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns 0 on success, 2 where the user can mend what went wrong, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     try:
-        return int(options.run(options) or 0)
+        code = int(options.run(options) or 0)
+        sys.stdout.flush()
+        return code
     except NasError as error:
         print(f"nas: {error}", file=sys.stderr)
         return 2
@@ -129,10 +132,11 @@ def _search(options: argparse.Namespace) -> int:
     for note in result.notes:
         print(f"note: {note}")
     print(result.explain().line, flush=True)
+    saved = f"saved {result.export(options.export)}" if options.export else ""
     if not options.no_compare:
-        print(_comparison_text(result.compare()), flush=True)
+        _print_comparison(result)
     _print_test(result)
-    _print_end(result, options, time.monotonic() - started)
+    _print_end(result, options, saved, time.monotonic() - started)
     return 0
 
 
@@ -154,25 +158,22 @@ def _trial_line(record: Record, is_best: bool, warm: bool) -> str:
         remark = "first guess from history" if warm else "first guess"
     elif is_best:
         remark = "best so far"
-    value, error = shown(record)
-    if record.score is None:
-        score = "failed"
-    else:
-        score = f"{_short(value)} ±{_short(error)}  {record.metric} {-record.score:.4f}"
+    score = "failed"
+    if record.score is not None:
+        name = display("classification" if "accuracy" in record.outcome.metrics else "regression")
+        error = record.outcome.standard_error or 0.0
+        score = f"{_short(record.outcome.metrics[name])}  {record.metric} {-record.score:.4f} ±{_short(error)}"
     what = record.architecture.summary()
-    return f"{record.number + 1:3d}  {score:26s}  {what:58s}  {remark:24s} {record.outcome.cost.seconds:6.1f} s"
+    return f"{record.number + 1:3d}  {score:28s}  {what:58s}  {remark:24s} {record.outcome.cost.seconds:6.1f} s"
 
 
-def shown(record: Record) -> tuple[float, float]:
-    """The metric shown to people (accuracy or R²) of a record, and its standard error over validation rows."""
-    metrics, error = record.outcome.metrics, record.outcome.standard_error or 0.0
-    if "accuracy" in metrics:
-        p = metrics["accuracy"]
-        rows = max(
-            record.fidelity.rows / 3 * record.fidelity.splits, 1
-        )  # a quarter validates what three quarters train
-        return p, (p * (1 - p) / rows) ** 0.5
-    return metrics.get("r2", float("nan")), 2 * metrics.get("nrmse", 0.0) * error  # R² = 1 - nrmse²
+def _print_comparison(result: Result) -> None:
+    from nas.training import DivergedError
+
+    try:
+        print(_comparison_text(result.compare()), flush=True)
+    except DivergedError as error:
+        print(f"note: no comparison, a network diverged on one of its splits ({error})")
 
 
 def _comparison_text(comparison: Comparison) -> str:
@@ -196,19 +197,14 @@ def _print_test(result: Result) -> None:
     print(f"on the {len(result.test):,} rows set aside, by a network that never saw them: {text}")
 
 
-def _print_end(result: Result, options: argparse.Namespace, seconds: float) -> None:
-    parts = []
-    following = f"nas search {options.data} --export model.onnx"
-    if options.export:
-        report = result.export(options.export)
-        parts.append(f"saved {report}")
-        following = f"nas predict {options.export} new.csv" if str(options.export).endswith(".onnx") else ""
+def _print_end(result: Result, options: argparse.Namespace, saved: str, seconds: float) -> None:
     trainings = len(result.records) + len(result.confirmed)
-    parts.append(f"remembered {trainings} trainings as {result.name} in {result.storage}")
-    parts.append(f"{seconds:.0f} s")
-    if following:
-        parts.append(f"next: {following}")
-    print(" | ".join(parts))
+    parts = [saved, f"remembered {trainings} trainings as {result.name} in {result.storage}", f"{seconds:.0f} s"]
+    if not options.export:
+        parts.append(f"next: nas search {options.data} --export model.onnx")
+    elif str(options.export).endswith(".onnx"):
+        parts.append(f"next: nas predict {options.export} new.csv")
+    print(" | ".join(part for part in parts if part))
 
 
 # ---- the others ------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ rows. A row that is in several validation parts counts once, with its mean.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,6 +65,9 @@ class Comparison:
     @property
     def advice(self) -> str:
         """One sentence for whoever has to choose, the simplest sufficient model first."""
+        trees, linear = self[TREES], self[LINEAR]
+        if trees.difference < -2 * trees.difference_error and trees.value > linear.value + 2 * linear.error:
+            return "boosted trees are better here: use them"
         for name, model in ((LINEAR, "a linear model"), (TREES, "boosted trees")):
             if self[name].as_good:
                 return f"{model} is as good here: use it" if name == LINEAR else f"{model} are as good here: use them"
@@ -78,7 +81,10 @@ def compare(result: Result) -> Comparison:
     from nas.baselines import evaluate
     from nas.training import Candidate, fit, train
 
-    data, splits, best = result.dataset, fresh_splits(result.dataset, result.seed), result.best
+    data, best = result.dataset, result.best
+    rows_used = best.fidelity.rows  # the same for all contenders
+    drawn = fresh_splits(data, result.seed, part=2)
+    splits = [replace(split, train=split.train[:rows_used]) for split in drawn]
     choices = result.space.default()
     default = Candidate(result.space.architecture(choices), result.space.settings(choices))
     screened = train(
@@ -101,7 +107,7 @@ def compare(result: Result) -> Comparison:
             trained = fit(
                 candidate,
                 data,
-                split.train[: best.fidelity.rows],
+                split.train,
                 epochs=best.fidelity.epochs,
                 seed=result.seed,
                 stop_epoch=stop,

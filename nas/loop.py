@@ -87,9 +87,11 @@ def search(
         groups: Rows of one group never stand on both sides of a split; shape (rows,).
         space: The search space; chosen for the data unless given.
         trials: Trainings of new candidates in total, >= 1. What is known already does not count.
-        seconds: Ends the search early after that time; the result then depends on the machine's speed.
+        seconds: No new trial begins after that time, earlier calls counted in; the result then depends on the machine's
+            speed.
         controller: ``meta``, ``random``, ``evolution``, ``tpe``, a sampler of Optuna, or a function of a ``Problem``.
-        history: What may be learned from: a path, a database URL, a ``MetaDataset``, ``None`` for a cold search.
+        history: What may be learned from: a path or a database URL (with the shipped knowledge), a ``MetaDataset``
+            (alone), ``None`` for a cold search.
         storage: Where this search is recorded; by default in ``history``, or in the user's own where that is no place.
         name: Of the search; by default derived from data, space and protocol.
         seed: Decides splits, initial weights and the controller's draws.
@@ -144,7 +146,8 @@ def suggest(
     info = describe(dataset)
     with Histories(history, None, read_only=history != YOURS) as histories:
         asked = _controller(controller, space, seed, histories.past(), info).ask(k)
-    return [Suggestion(c, space.architecture(c), space.settings(c)) for c in asked]
+    found = {str(sorted(c.items())): Suggestion(c, space.architecture(c), space.settings(c)) for c in asked}
+    return list(found.values())  # fewer than k where the space holds no more
 
 
 class Search:
@@ -175,20 +178,25 @@ class Search:
     ) -> None:
         if not isinstance(trials, int) or isinstance(trials, bool) or trials < 1:
             raise SearchError(f"`trials >= 1` must hold, but got {trials=}; a search needs at least one.")
-        if seconds is not None and not seconds > 0:
+        if isinstance(seconds, int | float) and not seconds > 0:
             raise SearchError(f"`seconds > 0` must hold, but got {seconds=}; leave it out for no limit.")
         if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
             raise SearchError(f"`seed >= 0` must be a whole number, but got {seed=}.")
+        from nas.training import Recipe
+
+        _check_types(space, fidelity, seconds)
         self.whole = data
-        self.dataset, self.test = _set_aside(data, test, seed)
+        self.dataset, self.test = _set_aside(data, test)
         self.space = space or _default_space(self.dataset)
         self.trials, self.seconds, self.seed = trials, seconds, seed
+        Recipe.of(self.space.settings(self.space.default()))  # refuses a setting that no training knows
         self.fidelity = fidelity or default_fidelity(self.dataset)
         self.device = _device(device)
         self.records: list[Record] = []
         self.hits: list[Record] = []
         self.notes: list[str] = list(self.dataset.dropped)
         self._spec = controller
+        self._done = False
         self._splits = self.dataset.splits(self.fidelity.splits, seed)
         self._histories = Histories(history, storage)
         try:
@@ -227,11 +235,13 @@ class Search:
         own = {record.number: record for record in self._own if record.purpose == "screen"}
         known: dict[str, Record] = {}
         repeats, started = 0, time.monotonic()
+        before = sum(record.outcome.cost.seconds for record in own.values())
         try:
             while len(self.records) < self.trials and repeats < REPEATS:
-                if self.seconds is not None and time.monotonic() - started > self.seconds:
-                    break
                 number = len(self.records)
+                spent = before + time.monotonic() - started
+                if self.seconds is not None and number not in own and spent > self.seconds:
+                    break
                 choices = self.controller.ask(1)[0]
                 architecture, settings = self.space.architecture(choices), self.space.settings(choices)
                 key = self._key(architecture, settings, self.fidelity)
@@ -253,6 +263,7 @@ class Search:
             self.notes.append(f"interrupted after {len(self.records)} of {self.trials} trials; the same call goes on")
         if repeats >= REPEATS:
             self.notes.append(f"the space holds no more than {len(self.records)} different candidates")
+        self._done = len(self.records) >= self.trials or repeats >= REPEATS
 
     def finish(self) -> Result:
         """Trains the finalists again on fresh splits and names the best.
@@ -263,10 +274,10 @@ class Search:
         complete = sorted((r for r in [*self.records, *self._hits_once()] if r.score is not None), key=_by_score)
         if not complete:
             raise SearchError(_nothing_trained(self.records))
-        confirmed = [self._confirm(number, record) for number, record in enumerate(complete[:FINALISTS])]
+        confirmed = [self._confirm(record) for record in complete[:FINALISTS]]
         scored = [(c.score, r) for r, c in zip(complete, confirmed, strict=False) if c.score is not None]
         best = max(scored, key=lambda pair: pair[0])[1] if scored else complete[0]
-        if len(self.records) >= self.trials:
+        if self._done and not self._kept.finished:
             self._histories.storage.add_search(replace(self._kept, finished=_now()))
         return Result(
             best=best,
@@ -290,6 +301,7 @@ class Search:
         what = {
             "dataset": self.info.fingerprint,
             "space": self.space.fingerprint,
+            "default": self.space.default(),
             "protocol": self._protocol(),
             "seed": self.seed,
             "cold": cold,
@@ -312,6 +324,8 @@ class Search:
 
         storage = self._histories.storage
         begun = storage.search(self.name)
+        if begun is not None and _is_nameless(self._spec):
+            self.notes.append(f"continues {self.name!r}; if the controller is another one now, pass name=")
         snapshot = self._histories.snapshot(begun.snapshot_last if begun else None)
         info = SearchInfo(
             name=self.name,
@@ -332,7 +346,8 @@ class Search:
         self._own = storage.records(search=self.name)
         past = self._histories.past(snapshot.last, without=self.name)
         records = [r for p in past if p.info.fingerprint == self.info.fingerprint for r in p.records]
-        self._past_keys = {r.key: r for r in records if r.purpose == "screen"}
+        lasting = ("complete", "diverged")  # what failed on another machine may work on this one
+        self._past_keys = {r.key: r for r in records if r.purpose == "screen" and r.outcome.status in lasting}
         self.past = past
         self.controller = _controller(self._spec, self.space, self.seed, past, self.info)
 
@@ -363,7 +378,7 @@ class Search:
         )[0]
         return self._recorded(number, choices, candidate, self.fidelity, outcome, key, "screen")
 
-    def _confirm(self, number: int, record: Record) -> Record:
+    def _confirm(self, record: Record) -> Record:
         """The finalist on fresh splits, each trained for the median of its best epochs: no epoch is picked by score."""
         from nas.training import Candidate, train
 
@@ -464,18 +479,37 @@ def _controller(
     return create(spec, problem)
 
 
+def _check_types(space: object, fidelity: object, seconds: object) -> None:
+    from nas.space import SearchSpace
+
+    expected = (("space", space, SearchSpace), ("fidelity", fidelity, Fidelity), ("seconds", seconds, int | float))
+    for name, value, kind in expected:
+        if value is not None and not isinstance(value, kind):
+            wanted = getattr(kind, "__name__", "number")
+            raise SearchError(f"`{name}` must be a {wanted} or left out, but got {value!r}.")
+
+
 def _default_space(dataset: Dataset) -> SearchSpace:
     from search_spaces import default_for
 
     return default_for(dataset)
 
 
-def _set_aside(data: Dataset, test: Dataset | float | None, seed: int) -> tuple[Dataset, Dataset | None]:
-    if test is None or isinstance(test, Dataset):
+def _set_aside(data: Dataset, test: Dataset | float | None) -> tuple[Dataset, Dataset | None]:
+    """The rows to search on and those set aside: the same for every seed, so that no search learns from another's."""
+    if test is None:
+        return data, None
+    if isinstance(test, Dataset):
+        ours, theirs = data.schema(), test.schema()
+        if differs := [key for key in ours if key != "target" and ours[key] != theirs[key]]:
+            raise SearchError(
+                f"test rows must be read like the others, but their {', '.join(differs)} differ; "
+                "pass test=0.2, or a subset of one loaded Dataset."
+            )
         return data, test
-    if not 0 < test < 1:
+    if isinstance(test, bool) or not isinstance(test, int | float) or not 0 < test < 1:
         raise SearchError(f"`0 < test < 1` must hold for the share of rows set aside, but got {test=}.")
-    return data.holdout(seed, test)
+    return data.holdout(0, test)
 
 
 def _device(device: str | None) -> str:
@@ -491,7 +525,15 @@ def _device(device: str | None) -> str:
 
 
 def _spec_name(spec: object) -> str:
-    return spec if isinstance(spec, str) else getattr(spec, "__qualname__", type(spec).__qualname__)
+    if isinstance(spec, str):
+        return spec
+    kind = spec if hasattr(spec, "__qualname__") else type(spec)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _is_nameless(spec: object) -> bool:
+    """Whether two different controllers of this kind bear one name: samplers, lambdas, functions within functions."""
+    return not isinstance(spec, str) and ("<" in _spec_name(spec) or not hasattr(spec, "__qualname__"))
 
 
 def _by_score(record: Record) -> tuple[float, int]:

@@ -35,9 +35,9 @@ def metric_of(dataset: Dataset) -> str:
     return "brier" if dataset.task == "classification" else "nrmse"
 
 
-def fresh_splits(dataset: Dataset, seed: int) -> list[Split]:
-    """The splits that only confirm and compare: no trial of a search with this seed was chosen on them."""
-    return dataset.splits(CONFIRM_SPLITS, seed + FRESH)
+def fresh_splits(dataset: Dataset, seed: int, part: int = 1) -> list[Split]:
+    """New partitions of the same rows: part 1 confirms the finalists, part 2 compares the one that was named."""
+    return dataset.splits(CONFIRM_SPLITS, seed + part * FRESH)
 
 
 def stop_epoch(record: Record) -> int:

@@ -30,7 +30,7 @@ class Result:
         best: The record of the best candidate: architecture, settings, score with its error, cost.
         records: Every trial, in order.
         confirmed: The finalists' records on fresh splits, in the order of their screening scores.
-        dataset: The rows that were searched on; ``test`` those set aside, or None; ``whole`` both together.
+        dataset: The rows that were searched on; ``test`` those set aside, or None; ``whole`` the data as it was given.
         space: The space that was searched.
         name: Of the search in its history; ``storage`` is where that lies.
         seed: Of the search.
@@ -53,6 +53,14 @@ class Result:
     explanation: Explanation
     notes: tuple[str, ...] = ()
 
+    @property
+    def confirmation(self) -> Record:
+        """The best candidate's record on fresh splits, whose score is free of the screening's optimism."""
+        same = [
+            c for c in self.confirmed if c.architecture == self.best.architecture and c.settings == self.best.settings
+        ]
+        return same[0] if same and same[0].score is not None else self.best
+
     def model(self) -> Predictor:
         """The network found, trained on all rows for the median of its best epochs.
 
@@ -65,7 +73,7 @@ class Result:
         """Writes the network to ``path`` (.onnx, .json for the architecture alone) and checks what was written."""
         from nas.export import export
 
-        scores = {"metric": self.best.metric, "score": self.best.score}
+        scores = {"metric": self.best.metric, "score": self.confirmation.score}
         return export(self.model(), self.whole, path, settings=self.best.settings, scores=scores)
 
     def explain(self) -> Explanation:
@@ -73,7 +81,7 @@ class Result:
         return self.explanation
 
     def compare(self) -> Comparison:
-        """The network found against no search, boosted trees and a linear model, on splits no trial has seen."""
+        """The network found against no search, boosted trees and a linear model, on splits that decided nothing."""
         return self._comparison
 
     def test_metrics(self) -> dict[str, float]:

@@ -174,6 +174,29 @@ def test_rows_set_aside_are_not_searched_on(tmp_path):
     assert 0 <= result.test_metrics()["accuracy"] <= 1
 
 
+def test_test_rows_read_another_way_are_refused(tmp_path):
+    X, y = data()
+    other = load((X[:, :3], y))
+    with pytest.raises(SearchError, match="features differ"):
+        nas.search((X, y), space=small_space(), trials=1, fidelity=QUICK, history=tmp_path / "h.db", test=other)
+
+
+def test_an_interruption_gives_the_best_so_far_and_the_same_call_goes_on(tmp_path):
+    from nas.controllers.random import RandomController
+
+    class Interrupted(RandomController):
+        def ask(self, count=1):
+            if self._told == 3 and not (tmp_path / "again").exists():
+                raise KeyboardInterrupt
+            return super().ask(count)
+
+    first = run(tmp_path / "h.db", controller=Interrupted)
+    assert len(first.records) == 3
+    assert "the same call goes on" in " ".join(first.notes)
+    (tmp_path / "again").touch()
+    assert len(run(tmp_path / "h.db", controller=Interrupted).records) == 6
+
+
 def test_failing_candidates_are_outcomes_and_the_search_goes_on(tmp_path):
     result = run(tmp_path / "h.db", space=_broken_space("linear", "broken"), controller="random", trials=6)
     statuses = {r.choices["a"]: r.outcome.status for r in result.records}
@@ -225,6 +248,9 @@ def _broken_space(*names: str) -> SearchSpace:
         ({"test": 1.5}, "0 < test < 1"),
         ({"device": "gpu"}, "'cpu' or 'cuda'"),
         ({"controller": "mata"}, "did you mean 'meta'"),
+        ({"space": "tabular"}, "`space` must be a SearchSpace"),
+        ({"fidelity": {"epochs": 2}}, "`fidelity` must be a Fidelity"),
+        ({"seconds": "5"}, "`seconds` must be"),
     ],
 )
 def test_bad_arguments_are_refused_in_one_sentence(tmp_path, more, sentence):

@@ -58,7 +58,7 @@ def lessons(problem: Problem) -> tuple[list[Lesson], dict[str, str]]:
     for past in problem.past:
         info = past.info
         name = info.name if names[info.name] == 1 and info.name else f"{info.name} ({info.fingerprint[:6]})"
-        records = comparable([record for record in past.records if record.space == problem.space.name])
+        records = comparable([r for r in past.records if r.purpose == "screen" and r.space == problem.space.name])
         complete = {record.score for record in records if record.score is not None}
         if past.records and not any(record.space == problem.space.name for record in past.records):
             ignored[name] = "another search space"

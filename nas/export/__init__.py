@@ -52,10 +52,14 @@ def export(
 
 
 def check_suffix(path: str | os.PathLike[str]) -> str:
-    """Returns the suffix of ``path`` in lower case; ExportError where no format has it."""
+    """Returns the suffix of ``path`` in lower case; ExportError where no format has it or its folder is not there."""
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix in FORMATS:
+        if not path.resolve().parent.is_dir():
+            raise ExportError(
+                f"a file is written into a folder that exists, but {path.parent} does not; create it first."
+            )
         return suffix
     raise ExportError(
         f"the suffix of an exported file must be one of {', '.join(FORMATS)}, but got {path.name!r};"

@@ -17,6 +17,8 @@ _SQLITE = "sqlite:///"
 
 def local(source: str | os.PathLike[str]) -> Path | str:
     """Returns a path for a file, ``MEMORY``, or the text of the URL of another database."""
+    if not isinstance(source, str | os.PathLike):
+        raise HistoryError(f"A history is named by a path or a database URL, but got {source!r}.")
     if not isinstance(source, str):
         return Path(source).expanduser()
     if source in (MEMORY, "sqlite://", _SQLITE + MEMORY):
