@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.S | re.M)
-INSTALLS = "pip install "  # these two are run in a fresh environment by .ci/run and by whoever follows README
+INSTALLS = "pip install "  # these two are run word for word, in a fresh environment, by .ci/run
 
 
 def test_readme_has_its_two_commands_and_ten_lines():
