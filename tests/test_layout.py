@@ -41,7 +41,7 @@ ROOMS: dict[str, tuple[str, bool]] = {
         "search_spaces",
         False,
     ),
-    "cli": ("comparison dataset export loop metadataset prediction record result", False),
+    "cli": ("comparison dataset export loop metadataset metrics prediction record result training", False),
     "__main__": ("cli", False),
     "search_spaces": ("architecture dataset operations space", False),
 }
