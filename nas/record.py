@@ -436,7 +436,7 @@ def _plain(value: object) -> object:
 def _count(name: str, value: object) -> int:
     value = _plain(value)
     if type(value) is not int or not 0 <= value <= LARGEST:
-        raise HistoryError(f"{name} must be an integer from 0 to 2**63 - 1, but got {value!r}.")
+        raise HistoryError(f"{name} must be an integer from 0 to 2**63 - 1, but got {str(value)[:80]!r}.")
     return value
 
 
