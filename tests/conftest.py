@@ -1,4 +1,4 @@
-"""Shared fixtures: no test touches the user's history, every test runs on one thread."""
+"""Shared fixtures: a history of each test's own, one thread, and the same examples of properties in every run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True)
