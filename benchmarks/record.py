@@ -28,7 +28,7 @@ def circumstances() -> dict[str, Any]:
     name = module.name if module else Path(sys.argv[0]).name
     return {
         "command": shlex.join(["python", "-m", name, *sys.argv[1:]]),
-        "commit": _commit(),
+        "commit": COMMIT,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "hardware": {
             "machine": platform.machine(),
@@ -53,3 +53,6 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
+
+
+COMMIT = _commit()  # read when the benchmark starts: a long run may end on a later one
