@@ -1,0 +1,37 @@
+"""The parser of all commands, and what their failures look like."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from nas.cli import history, predict, search, suggest
+from nas.errors import NasError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns 0 on success, 2 where the user can mend what went wrong, 130 after Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    try:
+        code = int(options.run(options) or 0)
+        sys.stdout.flush()
+        return code
+    except NasError as error:
+        print(f"nas: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("nas: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as in `nas history list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="nas", description="Neural architecture search that remembers.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for command in (search, suggest, predict, history):
+        command.add(commands)
+    return parser

@@ -1,0 +1,28 @@
+"""``nas predict``: rows through an exported network."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from nas.cli.arguments import Commands
+
+
+def add(commands: Commands) -> None:
+    """Declares ``nas predict``."""
+    command = commands.add_parser("predict", help="predict with an exported network")
+    command.add_argument("model", help="an exported .onnx file")
+    command.add_argument("data", help="a table with the columns of the training data, or a folder of images")
+    command.add_argument("--out", metavar="FILE", help="write a .csv instead of printing")
+    command.set_defaults(run=_predict)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from nas.prediction import predict_file
+
+    frame = predict_file(options.model, options.data, options.out)
+    if options.out:
+        print(f"wrote {len(frame):,} predictions to {options.out}")
+    else:
+        frame.to_csv(sys.stdout, index=False)
+    return 0

@@ -1,0 +1,41 @@
+"""``nas suggest``: what history would try first."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from nas.cli.arguments import Commands, add_data, history_of
+
+
+def add(commands: Commands) -> None:
+    """Declares ``nas suggest``."""
+    command = commands.add_parser("suggest", help="what history would try first, without training")
+    add_data(command)
+    command.add_argument("-k", type=int, default=5, help="how many suggestions (%(default)s)")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=_suggest)
+
+
+def _suggest(options: argparse.Namespace) -> int:
+    from nas.loop import suggest
+
+    found = suggest(
+        options.data,
+        k=options.k,
+        target=options.target,
+        task=options.task,
+        history=history_of(options),
+        seed=options.seed,
+    )
+    if options.json:
+        rows = [
+            {"architecture": s.architecture.to_dict(), "settings": dict(s.settings), "choices": s.choices}
+            for s in found
+        ]
+        print(json.dumps(rows, indent=1))
+    else:
+        for number, s in enumerate(found, 1):
+            settings = ", ".join(f"{name} {value}" for name, value in s.settings.items())
+            print(f"{number:3d}  {s.architecture.summary():58s}  {settings}")
+    return 0
