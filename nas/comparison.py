@@ -1,7 +1,8 @@
 """What was found against no search, boosted trees and a linear model, on the same fresh splits.
 
 Differences are paired: both models predict the same validation rows, and the error of their difference comes from those
-rows. A row that is in several validation parts counts once, with its mean.
+rows. A row that is in several validation parts counts once, with its mean; rows of one group are one cluster of the
+error.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nas.metrics import display
+from nas.metrics import display, mean_error
 from nas.protocol import fresh_splits, stop_epoch
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Contender:
     Attributes:
         name: ``found``, ``no search``, ``boosted trees`` or ``linear``.
         value: Accuracy (classification) or R² (regression) over the validation rows of the fresh splits.
-        error: Its standard error over rows.
+        error: Its standard error over rows (or groups); NaN where one group is all there is.
         milliseconds: Median time to predict one row alone, on this machine.
         size: Bytes of its numbers.
         difference: ``found`` minus this one, on the same rows; 0 for ``found`` itself.
@@ -49,7 +50,7 @@ class Contender:
     @property
     def as_good(self) -> bool:
         """Whether ``found`` is not better than this one by more than two standard errors."""
-        return self.difference <= 2 * self.difference_error
+        return not self.difference > 2 * self.difference_error  # an error that is not known shows nothing
 
 
 @dataclass(frozen=True)
@@ -140,18 +141,20 @@ def milliseconds(predictor: Any, data: Dataset, repeats: int = 50) -> float:
 
 
 def _table(data: Dataset, splits: list[Any], rows: list[tuple[str, list[np.ndarray], float, int, str]]) -> Comparison:
-    values = {name: _by_row(data, splits, predictions) for name, predictions, *_ in rows}
+    seen = np.unique(np.concatenate([split.validation for split in splits]))
+    clusters = data.clusters(seen)
+    values = {name: _by_row(data, splits, predictions)[seen] for name, predictions, *_ in rows}
     found = values[FOUND]
     contenders = []
     for name, _, spent, size, note in rows:
-        value, error = _mean(values[name])
-        difference, difference_error = (0.0, 0.0) if name == FOUND else _mean(found - values[name])
+        value, error = mean_error(values[name], clusters)
+        difference, difference_error = (0.0, 0.0) if name == FOUND else mean_error(found - values[name], clusters)
         contenders.append(Contender(name, value, error, spent, size, difference, difference_error, note))
     return Comparison(display(data.task), tuple(contenders))
 
 
 def _by_row(data: Dataset, splits: list[Any], predictions: list[np.ndarray]) -> np.ndarray:
-    """What each validation row adds to the metric (its mean over rows is the metric), shape (distinct rows,)."""
+    """What each row adds to the metric (its mean over validation rows is the metric), shape (rows,), 0 elsewhere."""
     total, times = np.zeros(len(data)), np.zeros(len(data))
     for split, predicted in zip(splits, predictions, strict=True):
         y = data.y[split.validation]
@@ -161,8 +164,4 @@ def _by_row(data: Dataset, splits: list[Any], predictions: list[np.ndarray]) -> 
             value = 1 - (predicted - y) ** 2 / max(float(np.var(data.y)), 1e-30)
         total[split.validation] += value
         times[split.validation] += 1
-    return total[times > 0] / times[times > 0]
-
-
-def _mean(values: np.ndarray) -> tuple[float, float]:
-    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+    return total / np.maximum(times, 1)

@@ -50,9 +50,12 @@ def row_losses(task: str, predictions: np.ndarray, y: np.ndarray, scale: float =
     return np.sum(p * p, axis=1) - truth * truth + (1.0 - truth) ** 2
 
 
-def score_of(task: str, losses: np.ndarray) -> float:
-    """Returns the score of rows with these losses, higher is better: minus their mean, in regression minus its root."""
-    mean = float(np.mean(losses))
+def score_of(task: str, losses: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Returns the score of rows with these losses, higher is better: minus their mean, in regression minus its root.
+
+    With ``weights`` ``[n]``, positive, the mean is theirs.
+    """
+    mean = float(np.mean(losses) if weights is None else np.average(losses, weights=weights))
     return -float(np.sqrt(mean)) if task == "regression" else -mean
 
 
@@ -61,29 +64,51 @@ def score(task: str, predictions: np.ndarray, y: np.ndarray, scale: float = 1.0)
     return score_of(task, row_losses(task, predictions, y, scale))
 
 
-def standard_error(task: str, losses: np.ndarray, rows: np.ndarray | None = None) -> float:
-    """Returns the standard error of ``score_of(task, losses)``; NaN below two rows.
+def mean_error(
+    values: np.ndarray, clusters: np.ndarray | None = None, weights: np.ndarray | None = None
+) -> tuple[float, float]:
+    """Returns the (weighted) mean of values and its standard error, NaN below two clusters.
 
-    The mean of n independent losses has the standard error ``std / sqrt(n)``; the root in regression follows by the
-    delta method, ``se(mean) / (2 sqrt(mean))``.
+    Values of one cluster (a row that occurs twice, rows of one group) need not be independent: the error is that of
+    clusters (Liang and Zeger 1986), ``sqrt(g / (g - 1) sum_c u_c^2) / sum w`` with ``u_c`` the sum of
+    ``w (value - mean)`` over a cluster and g the number of clusters. Without clusters it is ``std / sqrt(n)``.
+
+    Args:
+        values: ``[n]``.
+        clusters: ``[n]`` numbers or names; every value its own by default.
+        weights: ``[n]``, positive; all equal by default.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    w = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if len(values) == 0:
+        return float("nan"), float("nan")
+    mean = float(np.sum(w * values) / np.sum(w))
+    deviations = w * (values - mean)
+    if clusters is not None:
+        deviations = np.bincount(np.unique(clusters, return_inverse=True)[1].ravel(), weights=deviations)
+    g = len(deviations)
+    if g < 2:
+        return mean, float("nan")
+    return mean, float(np.sqrt(np.sum(deviations**2) * g / (g - 1)) / np.sum(w))
+
+
+def standard_error(
+    task: str, losses: np.ndarray, clusters: np.ndarray | None = None, weights: np.ndarray | None = None
+) -> float:
+    """Returns the standard error of ``score_of(task, losses, weights)``; NaN below two clusters.
+
+    In classification that of the mean (``mean_error``); the root in regression follows by the delta method,
+    ``se(mean) / (2 sqrt(mean))``.
 
     Args:
         task: "classification" or "regression".
         losses: ``[n]``, from ``row_losses``; those of several splits may be concatenated.
-        rows: ``[n]`` numbers of the rows, where one row may occur more than once: its losses are then not independent,
-            and the error is that of clusters (Liang and Zeger 1986).
+        clusters: ``[n]``, what each loss belongs to where losses are not independent: ``Dataset.clusters`` of the rows.
+        weights: ``[n]``, as in ``score_of``.
     """
-    losses = np.asarray(losses, dtype=np.float64)
-    deviations = losses - losses.mean() if len(losses) else losses
-    if rows is not None:
-        deviations = np.bincount(np.unique(rows, return_inverse=True)[1].ravel(), weights=deviations)
-    clusters = len(deviations)
-    if clusters < 2:
-        return float("nan")
-    error = float(np.sqrt(np.sum(deviations**2) * clusters / (clusters - 1)) / len(losses))
+    mean, error = mean_error(losses, clusters, weights)
     if task == "regression":
-        root = float(np.sqrt(losses.mean()))
-        return error / (2.0 * root) if root > 0.0 else 0.0
+        return error / (2.0 * float(np.sqrt(mean))) if mean > 0.0 else error
     return error
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.errors import DataError
-from nas.metrics import METRICS, display, metrics, row_losses, score, score_of, standard_error
+from nas.metrics import METRICS, display, mean_error, metrics, row_losses, score, score_of, standard_error
 
 
 def probabilities(rng: np.random.Generator, n: int, k: int, sharpness: float = 1.0) -> np.ndarray:
@@ -93,6 +93,34 @@ def test_standard_error_of_repeated_rows_is_that_of_clusters():
     twice = standard_error("classification", np.r_[losses, losses], np.r_[rows, rows])
     assert twice == pytest.approx(once)  # the same rows again are no new evidence
     assert standard_error("classification", np.r_[losses, losses]) < 0.75 * once
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_error_of_groups_agrees_with_drawing_groups_again(weighted):
+    rng = np.random.default_rng(5)
+    sizes = rng.integers(1, 30, 60)
+    groups = np.repeat(np.arange(60), sizes)
+    values = rng.normal(size=60)[groups] + 0.5 * rng.normal(size=len(groups))
+    weights = rng.uniform(0.2, 3.0, len(groups)) if weighted else None
+    mean, error = mean_error(values, groups, weights)
+    w = np.ones(len(groups)) if weights is None else weights
+    totals, masses = np.bincount(groups, w * values), np.bincount(groups, w)
+    drawn = rng.integers(60, size=(4000, 60))
+    assert mean == pytest.approx(np.average(values, weights=weights))
+    assert error == pytest.approx(np.std(totals[drawn].sum(axis=1) / masses[drawn].sum(axis=1)), rel=0.1)
+    assert error > 2 * mean_error(values, weights=weights)[1]  # rows taken for independent claim too much
+    assert np.isnan(mean_error(values, np.zeros(len(values)), weights)[1])
+
+
+def test_error_of_weights_agrees_with_the_bootstrap():
+    rng = np.random.default_rng(6)
+    values, weights = rng.normal(size=500), rng.gamma(1.0, size=500)
+    again = []
+    for _ in range(3000):
+        i = rng.integers(500, size=500)
+        again.append(np.average(values[i], weights=weights[i]))
+    assert mean_error(values, weights=weights)[1] == pytest.approx(np.std(again), rel=0.08)
+    assert score_of("classification", values, weights) == pytest.approx(-np.average(values, weights=weights))
 
 
 def test_edges_are_finite_and_quiet():

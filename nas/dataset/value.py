@@ -139,6 +139,11 @@ class Dataset:
             given_test=None if self.given_test is None else self.given_test[rows],
         )
 
+    def clusters(self, rows: np.ndarray) -> np.ndarray:
+        """Returns what each of these rows belongs to in a standard error, int64: its group, else the row itself."""
+        rows = np.asarray(rows)
+        return rows if self.groups is None else self.groups[rows]
+
     def splits(self, count: int, seed: int, fraction: float = 0.25) -> list[Split]:
         """Returns ``count`` shuffled splits with ``fraction`` of the rows in validation, the same for the same seed.
 

@@ -187,7 +187,7 @@ def _complete(
     return Outcome(
         "complete",
         score=score,
-        standard_error=metrics.standard_error(task, np.concatenate(losses), rows),
+        standard_error=metrics.standard_error(task, np.concatenate(losses), folds[0].data.clusters(rows)),
         metrics={name: float(np.mean([each[name] for each in measured])) for name in measured[0]},
         curve=tuple(float(value) for value in np.mean(curves, axis=0)),
         best_epochs=tuple(best_epochs),

@@ -1,0 +1,47 @@
+"""The comparison: its errors are those of what is independent."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nas.comparison import FOUND, LINEAR, Contender, _table
+from nas.dataset import load
+
+
+def test_rows_of_a_group_are_no_evidence_of_their_own():
+    rng = np.random.default_rng(0)
+    base = load((rng.normal(size=(40, 2)), np.arange(40) % 2), groups=np.arange(40))
+    ten_times = base.subset(np.repeat(np.arange(40), 10))
+    right = rng.random(40) < 0.8
+    rows = []
+    for data in (base, ten_times):
+        splits = data.splits(4, seed=0)
+        said = {
+            FOUND: [np.eye(2)[np.where(right[data.groups[s.validation]], data.y[s.validation], 0)] for s in splits],
+            LINEAR: [np.full((len(s.validation), 2), 0.5) for s in splits],
+        }
+        table = _table(data, splits, [(name, predictions, 1.0, 1, "") for name, predictions in said.items()])
+        rows.append((table[FOUND], table[LINEAR], len(np.unique(np.concatenate([s.validation for s in splits])))))
+    once, often = rows
+    assert often[2] > 5 * once[2]
+    for contender in (0, 1):
+        assert often[contender].error > 0.7 * once[contender].error
+    assert often[1].difference_error > 0.7 * once[1].difference_error
+
+
+def test_an_unknown_error_shows_no_advantage():
+    one = Contender("linear", 0.5, float("nan"), 1.0, 1, difference=0.3, difference_error=float("nan"))
+    assert one.as_good
+    assert not Contender("linear", 0.5, 0.1, 1.0, 1, difference=0.3, difference_error=0.1).as_good
+    assert Contender("linear", 0.5, 0.1, 1.0, 1, difference=0.2, difference_error=0.11).as_good
+
+
+def test_a_row_in_several_validation_parts_counts_once():
+    data = load((np.arange(30.0).reshape(-1, 1), np.arange(30) % 2))
+    one = data.splits(1, seed=0)
+    rng = np.random.default_rng(1)
+    predictions = rng.random((len(one[0].validation), 2))
+    single = _table(data, one, [(FOUND, [predictions], 1.0, 1, "")])[FOUND]
+    double = _table(data, one * 2, [(FOUND, [predictions] * 2, 1.0, 1, "")])[FOUND]
+    assert (single.value, single.error) == pytest.approx((double.value, double.error))
