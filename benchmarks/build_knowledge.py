@@ -12,17 +12,17 @@ import argparse
 import hashlib
 import json
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nas.dataset import Dataset, load
+from nas.evaluation import Evaluator, now
 from nas.loop import describe
 from nas.metadataset import MetaDataset
 from nas.protocol import default_fidelity, metric_of
-from nas.record import DatasetInfo, Record, SearchInfo, evaluation_key
+from nas.record import DatasetInfo, SearchInfo
 from nas.space import Choices, SearchSpace
 from search_spaces import default_for, tabular
 
@@ -81,9 +81,10 @@ def measure(history: MetaDataset, path: Path, family: str) -> float:
     info = describe(data, family)
     history.add_dataset(info)
     history.add_search(search_info(name, info, space, data))
+    evaluator = Evaluator(name, info, data, space, default_fidelity(data))
     for number, choices in enumerate(wanted):
         if number not in done:
-            history.append([evaluate(name, number, info, data, space, choices)])
+            history.append([evaluator.screen(choices, number)])
     return time.time() - started
 
 
@@ -104,46 +105,8 @@ def search_info(name: str, info: DatasetInfo, space: SearchSpace, data: Dataset)
         space_json=json.dumps(space.to_dict(), sort_keys=True),
         protocol={"metric": metric_of(data), "fidelity": default_fidelity(data).to_dict()},
         controller="shared and random",
-        created=_now(),
+        created=now(),
     )
-
-
-def evaluate(name: str, number: int, info: DatasetInfo, data: Dataset, space: SearchSpace, choices: Choices) -> Record:
-    from nas.training import ENGINE, Candidate, precision, train
-
-    fidelity = default_fidelity(data)
-    candidate = Candidate(space.architecture(choices), space.settings(choices))
-    outcome = train([candidate], data, data.splits(fidelity.splits, 0), fidelity, seed=0)[0]
-    key = evaluation_key(
-        info.fingerprint,
-        candidate.architecture.key,
-        candidate.settings,
-        fidelity,
-        0,
-        precision(data.kind, "cpu"),
-        ENGINE,
-    )
-    return Record(
-        search=name,
-        number=number,
-        dataset=info.fingerprint,
-        space=space.name,
-        space_fingerprint=space.fingerprint,
-        choices=choices,
-        architecture=candidate.architecture,
-        settings=candidate.settings,
-        fidelity=fidelity,
-        seed=0,
-        metric=metric_of(data),
-        outcome=outcome,
-        key=key,
-        engine=ENGINE,
-        created=_now(),
-    )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 if __name__ == "__main__":

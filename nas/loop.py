@@ -10,40 +10,24 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from nas.dataset import Dataset, load
 from nas.errors import SearchError
+from nas.evaluation import Evaluator, now
 from nas.metadataset.histories import YOURS, Histories, Source
-from nas.protocol import (
-    CONFIRM_SPLITS,
-    FINALISTS,
-    FRESH,
-    default_fidelity,
-    fresh_splits,
-    metric_of,
-    stop_epoch,
-)
-from nas.record import (
-    DatasetInfo,
-    Fidelity,
-    Outcome,
-    PastDataset,
-    Purpose,
-    Record,
-    SearchInfo,
-    digest_of,
-    evaluation_key,
-)
+from nas.protocol import FINALISTS, default_fidelity, metric_of
+from nas.record import DatasetInfo, Fidelity, PastDataset, Record, SearchInfo, digest_of
 from nas.result import Result
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
     from nas.controllers import Controller, ControllerSpec
     from nas.space import Choices, SearchSpace, Value
-    from nas.training import Candidate
 
+MOST_SUGGESTIONS = 1_000
+LARGEST_SEED = 2**62  # what follows from a seed still fits into a database's integers
 REPEATS = 200  # known evaluations asked for in a row before a space counts as exhausted
 
 
@@ -133,15 +117,15 @@ def suggest(
     k: int = 5,
     target: str | None = None,
     task: str | None = None,
+    groups: object = None,
     space: SearchSpace | None = None,
     controller: ControllerSpec = "meta",
     history: Source = YOURS,
     seed: int = 0,
 ) -> list[Suggestion]:
     """What would be tried first on ``data``, from history alone: ``k`` suggestions, best first, nothing trained."""
-    if not isinstance(k, int) or k < 1:
-        raise SearchError(f"`k >= 1` suggestions must be asked for, but got {k=}.")
-    dataset = load(data, target=target, task=task)
+    k, seed = _whole("k", k, 1, MOST_SUGGESTIONS), _whole("seed", seed, 0)
+    dataset = load(data, target=target, task=task, groups=groups)
     space = space or _default_space(dataset)
     info = describe(dataset)
     with Histories(history, None, read_only=history != YOURS) as histories:
@@ -176,12 +160,9 @@ class Search:
         test: Dataset | float | None = None,
         device: str | None = None,
     ) -> None:
-        if not isinstance(trials, int) or isinstance(trials, bool) or trials < 1:
-            raise SearchError(f"`trials >= 1` must hold, but got {trials=}; a search needs at least one.")
+        trials, seed = _whole("trials", trials, 1), _whole("seed", seed, 0)
         if isinstance(seconds, int | float) and not seconds > 0:
             raise SearchError(f"`seconds > 0` must hold, but got {seconds=}; leave it out for no limit.")
-        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-            raise SearchError(f"`seed >= 0` must be a whole number, but got {seed=}.")
         from nas.training import Recipe
 
         _check_types(space, fidelity, seconds)
@@ -197,12 +178,15 @@ class Search:
         self.notes: list[str] = list(self.dataset.dropped)
         self._spec = controller
         self._done = False
-        self._splits = self.dataset.splits(self.fidelity.splits, seed)
         self._histories = Histories(history, storage)
         try:
             self.notes += [self._histories.storage.notice] if self._histories.storage.notice else []
             self.info = describe(self.dataset, family=data.fingerprint[:16])
             self.name = name or self._default_name(history is None)
+            self._evaluator = Evaluator(
+                self.name, self.info, self.dataset, self.space, self.fidelity, seed, self.device
+            )
+            self._evaluator.check()
             self._begin()
         except BaseException:
             self._histories.close()
@@ -243,8 +227,7 @@ class Search:
                 if self.seconds is not None and number not in own and spent > self.seconds:
                     break
                 choices = self.controller.ask(1)[0]
-                architecture, settings = self.space.architecture(choices), self.space.settings(choices)
-                key = self._key(architecture, settings, self.fidelity)
+                key = self._evaluator.key(choices)
                 hit = known.get(key) or self._past_keys.get(key)
                 recorded = own.get(number)
                 if hit is not None and (recorded is None or recorded.key != key):
@@ -254,7 +237,7 @@ class Search:
                     self.controller.tell([again])
                     continue
                 repeats = 0
-                record = recorded or self._evaluate(number, choices, architecture, settings, key)
+                record = recorded or self._screen(choices, number)
                 known[record.key] = record
                 self.records.append(record)
                 self.controller.tell([record])
@@ -278,7 +261,7 @@ class Search:
         scored = [(c.score, r) for r, c in zip(complete, confirmed, strict=False) if c.score is not None]
         best = max(scored, key=lambda pair: pair[0])[1] if scored else complete[0]
         if self._done and not self._kept.finished:
-            self._histories.storage.add_search(replace(self._kept, finished=_now()))
+            self._histories.storage.add_search(replace(self._kept, finished=now()))
         return Result(
             best=best,
             records=tuple(self.records),
@@ -337,7 +320,7 @@ class Search:
             controller=_spec_name(self._spec),
             snapshot_last=snapshot.last,
             snapshot_digest=snapshot.digest,
-            created=_now(),
+            created=now(),
         )
         storage.add_dataset(self.info)
         self._kept = storage.add_search(info)  # refuses a name that belongs to another search
@@ -351,92 +334,22 @@ class Search:
         self.past = past
         self.controller = _controller(self._spec, self.space, self.seed, past, self.info)
 
-    def _key(
-        self, architecture: Architecture, settings: Mapping[str, Value], fidelity: Fidelity, fresh: int = 0
-    ) -> str:
-        from nas.training import ENGINE, precision
-
-        number_format = precision(self.dataset.kind, self.device)
-        return evaluation_key(
-            self.info.fingerprint, architecture.key, settings, fidelity, self.seed + fresh, number_format, ENGINE
-        )
-
-    def _evaluate(
-        self, number: int, choices: Choices, architecture: Architecture, settings: Mapping[str, Value], key: str
-    ) -> Record:
-        from nas.training import Candidate, train
-
-        candidate = Candidate(architecture, settings)
-        outcome = train(
-            [candidate],
-            self.dataset,
-            self._splits,
-            self.fidelity,
-            seed=self.seed,
-            device=self.device,
-            operations=self.space.operations,
-        )[0]
-        return self._recorded(number, choices, candidate, self.fidelity, outcome, key, "screen")
-
-    def _confirm(self, record: Record) -> Record:
-        """The finalist on fresh splits, each trained for the median of its best epochs: no epoch is picked by score."""
-        from nas.training import Candidate, train
-
-        fidelity = replace(self.fidelity, splits=CONFIRM_SPLITS)
-        stop = stop_epoch(record)
-        key = self._key(record.architecture, {**record.settings, "stop_epoch": stop}, fidelity, fresh=FRESH)
-        for old in self._own:
-            if old.purpose == "confirm" and old.key == key:
-                return old
-        candidate = Candidate(record.architecture, record.settings)
-        outcome = train(
-            [candidate],
-            self.dataset,
-            fresh_splits(self.dataset, self.seed),
-            fidelity,
-            seed=self.seed,
-            device=self.device,
-            operations=self.space.operations,
-            stop_epoch=stop,
-        )[0]
-        taken = [r.number for r in self._own if r.purpose == "confirm"]
-        number = max(taken, default=-1) + 1
-        confirmed = self._recorded(number, record.choices, candidate, fidelity, outcome, key, "confirm")
-        self._own = [*self._own, confirmed]
-        return confirmed
-
-    def _recorded(
-        self,
-        number: int,
-        choices: Mapping[str, Value],
-        candidate: Candidate,
-        fidelity: Fidelity,
-        outcome: Outcome,
-        key: str,
-        purpose: Purpose,
-    ) -> Record:
-        from nas.training import ENGINE
-
-        record = Record(
-            search=self.name,
-            number=number,
-            dataset=self.info.fingerprint,
-            space=self.space.name,
-            space_fingerprint=self.space.fingerprint,
-            choices=choices,
-            architecture=candidate.architecture,
-            settings=candidate.settings,
-            fidelity=fidelity,
-            seed=self.seed,
-            metric=metric_of(self.dataset),
-            outcome=outcome,
-            key=key,
-            engine=ENGINE,
-            created=_now(),
-            purpose=purpose,
-        )
+    def _screen(self, choices: Choices, number: int) -> Record:
+        record = self._evaluator.screen(choices, number)
         self._histories.storage.append([record])
         return record
+
+    def _confirm(self, record: Record) -> Record:
+        """The finalist on fresh splits, from the storage where it is there already."""
+        confirmed = [r for r in self._own if r.purpose == "confirm"]
+        key = self._evaluator.confirmation_key(record)
+        for old in confirmed:
+            if old.key == key:
+                return old
+        new = self._evaluator.confirm(record, 1 + max((r.number for r in confirmed), default=-1))
+        self._histories.storage.append([new])
+        self._own = [*self._own, new]
+        return new
 
     def _hits_once(self) -> list[Record]:
         """Known evaluations of other searches on these rows, each once."""
@@ -477,6 +390,15 @@ def _controller(
         kind=info.kind,
     )
     return create(spec, problem)
+
+
+def _whole(name: str, value: object, least: int, most: int = LARGEST_SEED) -> int:
+    """The value as an int, whatever integer type it came in."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
+        raise SearchError(f"`{name} >= {least}` must hold for a whole number, but got {name}={value!r}.")
+    if int(value) > most:
+        raise SearchError(f"`{name} <= {most}` must hold, but got {name}={value!r}; use a smaller number.")
+    return int(value)
 
 
 def _check_types(space: object, fidelity: object, seconds: object) -> None:
@@ -548,7 +470,3 @@ def _nothing_trained(records: list[Record]) -> str:
         return "a search needs at least one finished trial, but none was finished in time; allow more seconds."
     (status, message), times = Counter((r.outcome.status, r.outcome.message) for r in records).most_common(1)[0]
     return f"no candidate could be trained: {times} of {len(records)} ended as {status!r} ({message or 'no message'})."
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

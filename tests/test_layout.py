@@ -36,8 +36,9 @@ ROOMS: dict[str, tuple[str, bool]] = {
     "prediction": ("dataset", False),
     "comparison": ("baselines dataset metrics protocol record result training", False),
     "result": ("comparison controllers dataset export metrics model protocol record space training", False),
+    "evaluation": ("architecture dataset model preprocess protocol record space training", False),
     "loop": (
-        "architecture comparison controllers dataset metadataset metafeatures protocol record result space training "
+        "architecture comparison controllers dataset evaluation metadataset metafeatures protocol record result space training "
         "search_spaces",
         False,
     ),

@@ -328,3 +328,18 @@ def _count(history: Path) -> int:
             return len(opened)
     except HistoryError:  # not begun yet
         return 0
+
+
+def test_a_space_that_cannot_take_the_data_is_refused_before_anything_is_stored(tmp_path):
+    space = SearchSpace("pictures")
+    space.add_input("pixels")
+    space.add_output("y")
+    space.add_node("a", "linear", width=8)
+    space.add_edge("pixels", "a")
+    space.add_edge("a", "y")
+    place = tmp_path / "h.db"
+    with pytest.raises(SearchError, match="'pictures' has no architecture for these data: .*'pixels'.*'x'"):
+        nas.search((np.eye(40, 3), np.arange(40) % 2), space=space, trials=2, history=None, storage=place)
+    with MetaDataset.open(place) as stored:
+        assert not stored.searches()
+        assert not stored.datasets()

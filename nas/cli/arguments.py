@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+TEST_FRACTION = 0.2  # set aside by `nas search`, scored once
 Commands = Any  # what argparse's add_subparsers returns, which has no public name
 
 

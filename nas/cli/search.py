@@ -8,7 +8,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from nas.cli.arguments import Commands, add_data, history_of
+from nas.cli.arguments import TEST_FRACTION, Commands, add_data, history_of
 from nas.cli.text import short, size_text, trial_line
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from nas.loop import Search
     from nas.record import Record
     from nas.result import Result
-
-TEST_FRACTION = 0.2  # set aside by the command line, scored once
 
 
 def add(commands: Commands) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from nas.cli.arguments import Commands, add_data, history_of
+from nas.cli.arguments import TEST_FRACTION, Commands, add_data, history_of
 
 
 def add(commands: Commands) -> None:
@@ -18,13 +18,14 @@ def add(commands: Commands) -> None:
 
 
 def _suggest(options: argparse.Namespace) -> int:
+    from nas.dataset import load
     from nas.loop import suggest
 
+    data = load(options.data, target=options.target, task=options.task)
+    searched, _ = data.holdout(0, TEST_FRACTION)  # the rows `nas search` would search on, so that it is recognised
     found = suggest(
-        options.data,
+        searched,
         k=options.k,
-        target=options.target,
-        task=options.task,
         history=history_of(options),
         seed=options.seed,
     )

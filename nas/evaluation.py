@@ -1,0 +1,165 @@
+"""Evaluations of one search: a candidate in, its record out; what identifies an evaluation, and when it is known.
+
+Nothing is stored here, and nothing decided: which candidate is next belongs to the controllers, the order of events to
+the loop, training itself to ``nas.training``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nas.errors import ArchitectureError, SearchError
+from nas.protocol import CONFIRM_SPLITS, FRESH, fresh_splits, metric_of, stop_epoch
+from nas.record import DatasetInfo, Fidelity, Purpose, Record, evaluation_key
+
+if TYPE_CHECKING:
+    from nas.dataset import Dataset, Split
+    from nas.model import Signature
+    from nas.space import Choices, SearchSpace, Value
+    from nas.training import Candidate
+
+PROBES = 16  # architectures tried on the data's shapes before a space is refused
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluator:
+    """Everything an evaluation depends on besides the candidate.
+
+    Attributes:
+        search: The name its records carry.
+        info: What a history keeps of ``data``.
+        data: The rows that are searched on.
+        space: Where the choices come from.
+        fidelity: How thoroughly a candidate is screened.
+        seed: Decides splits and initial weights.
+        device: ``cpu`` or ``cuda``.
+    """
+
+    search: str
+    info: DatasetInfo
+    data: Dataset
+    space: SearchSpace
+    fidelity: Fidelity
+    seed: int = 0
+    device: str = "cpu"
+
+    def key(self, choices: Choices) -> str:
+        """Returns what two screenings share exactly if they are the same computation."""
+        return self._key(self._candidate(choices), self.fidelity, self.seed)
+
+    def screen(self, choices: Choices, number: int) -> Record:
+        """Trains a candidate on the splits that every candidate of this search is trained on."""
+        return self._evaluated(choices, number, self._splits, self.fidelity, self.key(choices), "screen")
+
+    def confirmation_key(self, record: Record) -> str:
+        """Returns the key of the confirmation of a screened candidate."""
+        return self._key(self._candidate(record.choices), self._thorough, self.seed + FRESH, stop_epoch(record))
+
+    def confirm(self, record: Record, number: int) -> Record:
+        """Trains a finalist on fresh splits for the median of its best epochs: no epoch is picked by score."""
+        splits = fresh_splits(self.data, self.seed)
+        key = self.confirmation_key(record)
+        return self._evaluated(record.choices, number, splits, self._thorough, key, "confirm", stop_epoch(record))
+
+    def check(self) -> None:
+        """Refuses a space whose architectures cannot take the data, before anything is trained or stored.
+
+        Raises:
+            SearchError: If neither the default nor one of ``PROBES`` random architectures can.
+        """
+        from nas.model import plan
+
+        rng = np.random.default_rng(self.seed)
+        reason: Exception | None = None
+        for choices in (self.space.default(), *(self.space.sample(rng) for _ in range(PROBES))):
+            try:
+                plan(self.space.architecture(choices), self.signature, self.space.operations)
+            except ArchitectureError as error:
+                reason = reason or error
+            else:
+                return
+        raise SearchError(f"space {self.space.name!r} has no architecture for these data: {reason}")
+
+    @cached_property
+    def signature(self) -> Signature:
+        """What a network on the first split maps."""
+        from nas.model import Signature
+        from nas.preprocess import Preprocess
+
+        return Signature(Preprocess.fit(self.data, self._splits[0].train).shapes, self.data.outputs)
+
+    @cached_property
+    def _splits(self) -> list[Split]:
+        return self.data.splits(self.fidelity.splits, self.seed)
+
+    @property
+    def _thorough(self) -> Fidelity:
+        return replace(self.fidelity, splits=CONFIRM_SPLITS)
+
+    def _candidate(self, choices: Mapping[str, Value]) -> Candidate:
+        from nas.training import Candidate
+
+        taken = dict(choices)
+        return Candidate(self.space.architecture(taken), self.space.settings(taken))
+
+    def _key(self, candidate: Candidate, fidelity: Fidelity, seed: int, stop: int | None = None) -> str:
+        from nas.training import ENGINE, precision
+
+        settings = dict(candidate.settings) if stop is None else {**candidate.settings, "stop_epoch": stop}
+        number_format = precision(self.data.kind, self.device)
+        return evaluation_key(
+            self.info.fingerprint, candidate.architecture.key, settings, fidelity, seed, number_format, ENGINE
+        )
+
+    def _evaluated(
+        self,
+        choices: Mapping[str, Value],
+        number: int,
+        splits: list[Split],
+        fidelity: Fidelity,
+        key: str,
+        purpose: Purpose,
+        stop: int | None = None,
+    ) -> Record:
+        from nas.training import ENGINE, train
+
+        candidate = self._candidate(choices)
+        outcome = train(
+            [candidate],
+            self.data,
+            splits,
+            fidelity,
+            seed=self.seed,
+            device=self.device,
+            operations=self.space.operations,
+            stop_epoch=stop,
+        )[0]
+        return Record(
+            search=self.search,
+            number=number,
+            dataset=self.info.fingerprint,
+            space=self.space.name,
+            space_fingerprint=self.space.fingerprint,
+            choices=choices,
+            architecture=candidate.architecture,
+            settings=candidate.settings,
+            fidelity=fidelity,
+            seed=self.seed,
+            metric=metric_of(self.data),
+            outcome=outcome,
+            key=key,
+            engine=ENGINE,
+            created=now(),
+            purpose=purpose,
+        )
+
+
+def now() -> str:
+    """Returns the time as records carry it: ISO 8601, UTC, seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
