@@ -302,7 +302,8 @@ class SearchInfo:
     """What a history keeps of a search: enough to continue it, to replay it, and to say what it knew when it began.
 
     dataset: fingerprint; space_json: the space itself; protocol: metric, splits, fidelity, ...; snapshot_last and
-    snapshot_digest: what history it learned from; created and finished: ISO 8601 times, finished empty while it runs.
+    snapshot_digest: what history it learned from; created and finished: ISO 8601 times, finished empty while it runs;
+    account: JSON that the search says of itself for reports (``nas.report.account``), no part of what it is.
     """
 
     name: str
@@ -316,26 +317,29 @@ class SearchInfo:
     snapshot_digest: str = ""
     created: str = ""
     finished: str = ""
+    account: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.name or not self.dataset:
             raise HistoryError(f"A search needs a name and a dataset, but got {self.name!r} and {self.dataset!r}.")
         for name in ("seed", "snapshot_last"):
             object.__setattr__(self, name, _count(f"search.{name}", getattr(self, name)))
-        try:
-            text = json.dumps(self.protocol, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise HistoryError(f"search.protocol must hold JSON values only: {error}.") from error
-        object.__setattr__(self, "protocol", json.loads(text))
+        for name in ("protocol", "account"):
+            try:
+                text = json.dumps(getattr(self, name), allow_nan=False)
+            except (TypeError, ValueError) as error:
+                raise HistoryError(f"search.{name} must hold JSON values only: {error}.") from error
+            object.__setattr__(self, name, json.loads(text))
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all fields as a JSON-ready dict."""
-        return {name: getattr(self, name) for name in _SEARCH} | {"protocol": dict(self.protocol)}
+        own = {"protocol": dict(self.protocol), "account": dict(self.account)}
+        return {name: getattr(self, name) for name in _SEARCH} | own
 
     @classmethod
     def from_dict(cls, data: object) -> SearchInfo:
-        """Returns the description that ``to_dict`` gave; anything else is a HistoryError."""
-        return _read(cls, data, _SEARCH)
+        """Returns the description that ``to_dict`` gave; anything else is a HistoryError. Older ones had no account."""
+        return _read(cls, {"account": {}, **data} if isinstance(data, dict) else data, _SEARCH)
 
 
 @dataclass(frozen=True)
@@ -400,7 +404,7 @@ _SEARCH: dict[str, Kind] = {
     **dict.fromkeys(("name", "dataset", "space", "space_json", "controller"), TEXT),
     **dict.fromkeys(("snapshot_digest", "created", "finished"), TEXT),
     **dict.fromkeys(("seed", "snapshot_last"), INTEGER),
-    "protocol": OBJECT,
+    **dict.fromkeys(("protocol", "account"), OBJECT),
 }
 
 

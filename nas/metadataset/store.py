@@ -130,7 +130,8 @@ class MetaDataset:
     def add_search(self, info: SearchInfo) -> SearchInfo:
         """Keeps what is known of a search and returns it as kept.
 
-        A search added again keeps when it was created and what it had learned from; ``finished`` is taken over.
+        A search added again keeps when it was created and what it had learned from; ``finished`` and ``account`` are
+        taken over where given.
         HistoryError where its name belongs to a search on other data, or with another space, protocol, seed or
         controller.
         """
@@ -149,8 +150,9 @@ class MetaDataset:
                     raise HistoryError(
                         f"The search {info.name!r} is in {self.place} with another {field}; give this one another name."
                     )
-            if info.finished and info.finished != kept.finished:
-                kept = replace(kept, finished=info.finished)
+            newer = replace(kept, finished=info.finished or kept.finished, account=info.account or kept.account)
+            if newer != kept:
+                kept = newer
                 statement = sql.sa.update(table).where(table.c.name == info.name)
                 connection.execute(statement.values(info=dumps(kept.to_dict())))
             return kept
@@ -311,12 +313,13 @@ class MetaDataset:
     def export_pack(self, path: str | os.PathLike[str]) -> Path:
         """Writes everything into one Parquet file to pass on, and returns its path; what it reveals is written inside.
 
-        Messages of failures stay out: they may quote the data.
+        Messages of failures and accounts of searches stay out: they may quote the data.
         """
         from nas.metadataset import pack
 
         rows = [row for name in self.counts() for row in self._search_rows(name)]
-        return pack.write(Path(path), self.datasets(), self.searches(), rows)
+        searches = [replace(search, account={}) for search in self.searches()]
+        return pack.write(Path(path), self.datasets(), searches, rows)
 
     def import_pack(self, path: str | os.PathLike[str]) -> dict[str, int]:
         """Merges a pack into this history and returns how many datasets, searches and records were new."""
@@ -474,5 +477,5 @@ def _held(connection: sa.Connection, search: str, numbers: Sequence[int]) -> dic
 
 
 def _identity(info: SearchInfo) -> dict[str, Any]:
-    """Returns what makes two searches the same one: everything but its name and when it finished."""
-    return info.to_dict() | {"name": "", "finished": ""}
+    """Returns what makes two searches the same one: everything but its name, its account and when it finished."""
+    return info.to_dict() | {"name": "", "finished": "", "account": {}}
