@@ -1,0 +1,18 @@
+"""A Gaussian process with expected improvement that knows no history (Jones, Schonlau and Welch 1998)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmarks.rivals.gaussian import START, Process, Ranking, expected_improvement, standardised
+
+
+class ColdGaussianProcess(Ranking):
+    """Five random choices, then the largest expected improvement of a process fitted to this search alone."""
+
+    def utility(self, rng: np.random.Generator) -> np.ndarray:
+        if len(self.rows) < START:
+            return rng.random(len(self.pool.choices))
+        y = standardised(np.array(self.scores))
+        mean, deviation = Process(self.D[:, self.rows], y).predict(self.D)
+        return expected_improvement(mean, deviation, y.max())

@@ -1,0 +1,161 @@
+"""The transfer benchmark: a table as a space and records, what is known beforehand, what is counted."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.measured_space import identity
+from benchmarks.table import load, space_of
+from benchmarks.transfer import Protocol, factory, main, past_of
+from nas.controllers import Problem
+from nas.errors import DataError, SearchError
+from nas.metadataset import MetaDataset
+
+OPS = ["none", "skip", "zero", "identity"]
+DECISIONS = [
+    {"name": "input_1", "kind": "node_input", "node": "2", "values": ["0", "1"]},
+    {"name": "op_1", "kind": "node_op", "node": "1", "values": OPS},
+    {"name": "op_2", "kind": "node_op", "node": "2", "values": OPS},
+    {"name": "depth", "kind": "ordinal", "values": [2, 4, 8]},
+    {"name": "agg", "kind": "categorical", "values": ["1", "2"]},
+]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """A table of half of the choices of a space with every kind of decision but edges; three tasks, two families."""
+    rng = np.random.default_rng(0)
+    sizes = [len(d["values"]) for d in DECISIONS]
+    arch = np.stack([a.ravel() for a in np.meshgrid(*map(np.arange, sizes), indexing="ij")], axis=1)
+    arch = arch[rng.permutation(len(arch))[: len(arch) // 2]].astype(np.int16)
+    val = (arch @ rng.random((5, 3)) + 0.1 * rng.random((len(arch), 3))).astype(np.float32)
+    val[:4, 2] = np.nan
+    file = tmp_path_factory.mktemp("table") / "small.npz"
+    np.savez(
+        file, arch=arch, decisions=json.dumps(DECISIONS), tasks=np.array(["a", "b", "c"]),
+        families=np.array(["one", "one", "two"]), val=val, test=val,
+    )  # fmt: skip
+    return file
+
+
+def test_rows_are_the_choices_of_the_space_and_tell_architectures_apart(path):
+    table = load(path)
+    raw = np.load(path)
+    assert table.space.size == len(raw["arch"])
+    for row, choices in zip(raw["arch"], table.space.measured, strict=True):
+        assert [d["values"].index(type(d["values"][0])(str(choices[d["name"]]).removesuffix("_operation")))
+                for d in DECISIONS] == list(row)  # fmt: skip
+    keys = {table.space.architecture(c).key for c in table.space.measured}
+    computed = set()
+    for c in table.space.measured:
+        ops = (c["op_1"], c["op_2"]) if c["input_1"] == "1" else tuple(sorted((c["op_1"], c["op_2"])))  # side by side
+        computed.add((c["input_1"], ops, c["depth"], c["agg"]))
+    assert len(keys) == len(computed)
+    ordered = [name for name, domain in table.space.decisions().items() if domain.ordered]
+    assert ordered == ["depth"]
+
+
+def test_edges_of_a_cell_become_edges_of_the_graph():
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    decisions = [
+        {"name": f"op{a}{b}", "kind": "edge_op", "source": str(a), "target": str(b), "values": ["none", "conv"]}
+        for a, b in pairs
+    ]
+    space, _ = space_of(decisions)
+    architecture = space.architecture({"op01": "conv", "op02": "none", "op12": "conv"})
+    ops = [node.op for node in architecture.nodes]
+    found = {(ops[s], ops[t]) for s, t, _ in architecture.edges}
+    assert sorted(ops) == ["conv", "conv", "input", "none", "output"]
+    assert found == {("input", "conv"), ("conv", "conv"), ("conv", "output"), ("input", "none"), ("none", "output")}
+
+
+def test_whatever_is_proposed_was_measured(path):
+    space = load(path).space
+    rng = np.random.default_rng(0)
+    a, b = space.sample(rng), space.sample(rng)
+    proposed = [space.default(), space.adapt({"depth": 5}), space.cross_over(a, b, rng)]
+    proposed += [space.mutate(a, rng, edits) for edits in (1, 2, 3) for _ in range(20)]
+    assert all(space.contains(c) for c in proposed)
+
+
+def test_the_past_is_of_other_families_and_holds_what_was_measured(path):
+    table = load(path)
+    with MetaDataset.open(":memory:") as store:
+        past = {name: past_of(replace(Protocol(table, table, records=20), **changes), 2, 0, store)
+                for name, changes in {"plain": {}, "negated": {"corrupt": "negate"}, "shuffled": {"corrupt": "shuffle"},
+                                      "one": {"history_tasks": 1}, "junk": {"junk": 2}}.items()}  # fmt: skip
+        again = past_of(Protocol(table, table, records=20), 2, 0, store)
+    assert {p.info.name for p in past["plain"]} == {"a", "b"}
+    assert past["plain"] == again
+    for plain in past["plain"]:
+        task = "abc".index(plain.info.name)
+        truth = {identity(c): v for c, v in zip(table.space.measured, table.val[:, task], strict=True)}
+        assert all(truth[identity(r.choices)] == r.score for r in plain.records)
+        assert len({identity(r.choices) for r in plain.records}) == 20
+    plain, negated, shuffled = ([r.score for r in past[n][0].records] for n in ("plain", "negated", "shuffled"))
+    assert negated == [-s for s in plain]
+    assert shuffled != plain
+    assert sorted(shuffled) == sorted(plain)
+    assert len(past["one"]) == 1
+    assert len(past["junk"]) == 4
+
+
+def test_figures_are_those_of_the_definition_and_an_interrupted_run_goes_on(path, tmp_path, monkeypatch, capsys):
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "from nas.controllers import Explanation\n"
+        "class InOrder:\n"
+        "    def __init__(self, problem):\n"
+        "        assert not problem.metafeatures\n"
+        "        self.rest = list(problem.space.enumerate())\n"
+        "    def ask(self, count=1):\n        return self.rest[:count]\n"
+        "    def tell(self, records):\n        self.rest = self.rest[len(records):]\n"
+        "    def explain(self):\n        return Explanation()\n"
+    )
+    out = tmp_path / "out.json"
+    arguments = ["--table", str(path), "--controllers", f"random,{mine}:InOrder", "--seeds", "2", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["transfer", *arguments, "--evaluations", "10"])
+    main()
+    first = json.loads(out.read_text())
+    kept = out.with_suffix(".runs.jsonl")
+    lines = kept.read_text().splitlines(keepends=True)
+    kept.write_text("".join(lines[:-1]) + lines[-1][:20])
+    main()
+    second = json.loads(out.read_text())
+    assert kept.read_text().count('"rows"') == len(lines)
+    val = np.load(path)["val"].astype(float)
+    regrets = []
+    for column in val.T:
+        known = column[np.isfinite(column)]
+        best, median = known.max(), np.median(known)
+        regrets.append((best - np.maximum.accumulate(known[:10])) / (best - median))
+    for result in (first, second):
+        figures = result["controllers"]["InOrder"]
+        assert figures["regret"]["3"] == pytest.approx(np.mean([r[2] for r in regrets]))
+        assert figures["auc50"] == pytest.approx(np.mean(regrets))
+        assert figures["test_regret"]["10"] == pytest.approx(figures["regret"]["10"])
+        assert figures["spread"] == pytest.approx(0.0)
+        assert result["controllers"]["random"]["regret"] == first["controllers"]["random"]["regret"]
+    assert "InOrder" in capsys.readouterr().out
+
+
+def test_errors_say_what_is_wrong(tmp_path):
+    with pytest.raises(SearchError, match="did you mean 'random'"):
+        factory("randm")
+    (tmp_path / "no.npz").write_text("no table")
+    with pytest.raises(DataError, match="schema"):
+        load(Path(tmp_path / "no.npz"))
+    with pytest.raises(DataError, match="kinds"):
+        space_of([{"name": "a", "kind": "colour", "values": [1]}])
+
+
+def test_a_named_controller_is_made_as_in_a_search(path):
+    table = load(path)
+    controller = factory("random")(Problem(space=table.space))
+    assert table.space.contains(controller.ask()[0])
