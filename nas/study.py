@@ -7,12 +7,16 @@ search, and controllers inside a study, are ``nas.controllers.optuna``; the serv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from nas.errors import HistoryError
 from nas.record import Record
+from nas.space import Choice, Float, Integer
+from nas.space.domain import Domain
 
 if TYPE_CHECKING:
     import optuna
@@ -26,7 +30,7 @@ LOGARITHMIC = 10  # how many times the smallest the largest recorded number must
 
 def study_of(
     records: Sequence[Record],
-    distributions: Callable[[dict[str, Value]], Mapping[str, BaseDistribution]] | None = None,
+    domains: Mapping[str, Domain] | None = None,
     *,
     name: str | None = None,
     storage: str | BaseStorage | None = None,
@@ -34,14 +38,14 @@ def study_of(
     """Returns the trials of one search as an Optuna study that maximises the score.
 
     A trial holds the choices as parameters, the validation score after each epoch as intermediate values, and metrics,
-    cost, settings and a summary of the architecture as user attributes; a finalist also its score on fresh splits.
-    Complete records are complete trials, failed ones failed; those trained less thoroughly than others of the search
-    were stopped early and are pruned.
+    cost and a summary of the architecture as user attributes; a finalist also its score on fresh splits. Complete
+    records are complete trials, failed ones failed; those trained less thoroughly than others of the search were
+    stopped early and are pruned.
 
     Args:
         records: Of one search, in any order; screening and confirmation.
-        distributions: What each decision of a choice could have been, as ``SearchSpace.distributions``; without it the
-            values on record are the range, which is all that a history knows of a space.
+        domains: What each decision could have been, as ``SearchSpace.decisions``; where a decision is missing, or
+            was not kept to, the values on record are the range.
         name: Of the study, by default the search's.
         storage: Where to write it: a storage of Optuna or its URL, in memory unless given. Where a study of that name
             is there already, the trials it lacks are added.
@@ -53,7 +57,7 @@ def study_of(
     fidelities = {record.fidelity for record in trials}
     short = {one for one in fidelities if any(one < other for other in fidelities)}
     fresh = {(r.architecture.key, _frozen(r.settings)): r for r in ordered if r.purpose == "confirm"}
-    known = distributions or _seen(trials)
+    ranges = {path: domain.distribution() for path, domain in _ranges(trials, domains or {}).items()}
     with _quiet():
         study = optuna.create_study(
             storage=storage,
@@ -65,25 +69,26 @@ def study_of(
         for record in trials:
             if record.number not in there:
                 confirmed = fresh.get((record.architecture.key, _frozen(record.settings)))
-                study.add_trial(_trial(record, known, record.fidelity in short, confirmed))
+                study.add_trial(_trial(record, ranges, record.fidelity in short, confirmed))
         if trials and not there:
             metric = trials[0].metric
-            study.set_user_attr("score", f"minus {metric}" if _is_loss(metric) else metric)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names([f"minus {metric}" if _is_loss(metric) else metric])
             study.set_user_attr("space", trials[0].space)
-            study.set_user_attr("dataset", trials[0].dataset)
     return study
 
 
 def _trial(
     record: Record,
-    distributions: Callable[[dict[str, Value]], Mapping[str, BaseDistribution]],
+    ranges: Mapping[str, BaseDistribution],
     short: bool,
     confirmed: Record | None,
 ) -> optuna.trial.FrozenTrial:
     from optuna.trial import FrozenTrial, TrialState
 
     outcome, choices = record.outcome, dict(record.choices)
-    ended = datetime.fromisoformat(record.created).replace(tzinfo=None)  # Optuna's times have no zone
+    ended = datetime.fromisoformat(record.created).astimezone().replace(tzinfo=None)  # Optuna's are local, without zone
     state = TrialState.FAIL if record.score is None else TrialState.PRUNED if short else TrialState.COMPLETE
     return FrozenTrial(
         number=record.number,
@@ -93,7 +98,7 @@ def _trial(
         datetime_start=ended - timedelta(seconds=outcome.cost.seconds),
         datetime_complete=ended,
         params=choices,
-        distributions=dict(distributions(choices)),
+        distributions={path: ranges[path] for path in choices},
         user_attrs=_attributes(record, confirmed),
         system_attrs={},
         intermediate_values=dict(enumerate(outcome.curve, 1)),
@@ -123,31 +128,45 @@ def _attributes(record: Record, confirmed: Record | None) -> dict[str, Any]:
     return found
 
 
-def _seen(records: Sequence[Record]) -> Callable[[dict[str, Value]], dict[str, BaseDistribution]]:
-    """Returns the distributions of a choice over the values that each decision has on record."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
+def _ranges(records: Sequence[Record], domains: Mapping[str, Domain]) -> dict[str, Domain]:
+    """Returns the domain of every decision that a record takes."""
     values: dict[str, list[Value]] = {}
     for record in records:
         for path, value in record.choices.items():
             values.setdefault(path, []).append(value)
+    kept = {path for path, domain in domains.items() if all(map(domain.contains, values.get(path, ())))}
+    return {path: domains[path] if path in kept else _seen(seen) for path, seen in values.items()}
 
-    def distribution(seen: list[Value]) -> BaseDistribution:
-        numbers = [v for v in seen if isinstance(v, int | float) and not isinstance(v, bool)]
-        if len(numbers) < len(seen):
-            return CategoricalDistribution(_distinct(seen))
-        low, high = min(numbers), max(numbers)
-        log = low > 0 and high >= LOGARITHMIC * low
-        if all(isinstance(v, int) for v in numbers):
-            return IntDistribution(int(low), int(high), log=log and low >= 1)
-        return FloatDistribution(low, high, log=log)
 
-    known = {path: distribution(seen) for path, seen in values.items()}
-    return lambda choices: {path: known[path] for path in choices}
+def _seen(values: Sequence[Value]) -> Domain:
+    """Returns the narrowest domain that holds these values."""
+    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    if len(numbers) < len(values):
+        return Choice(*_distinct(values))
+    low, high = min(numbers), max(numbers)
+    log = low > 0 and high >= LOGARITHMIC * low
+    if all(isinstance(v, int) for v in numbers):
+        return Integer(int(low), int(high), log=log)
+    return Float(low, high, log=log)
+
+
+def domains_of(decisions: Mapping[str, Any]) -> dict[str, Domain]:
+    """Returns domains from what their ``to_dict`` said, by path; HistoryError where that says nothing."""
+    try:
+        return {path: _domain(dict(data)) for path, data in decisions.items()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise HistoryError(f"the decisions of a search cannot be read: {error}.") from error
+
+
+def _domain(data: dict[str, Any]) -> Domain:
+    kind = data.pop("kind")
+    if kind == "choice":
+        return Choice(*data["values"])
+    return {"integer": Integer, "float": Float}[kind](**data)
 
 
 def _distinct(values: Iterable[Value]) -> list[Value]:
-    """Returns each value once, as type and value, in an order that does not depend on theirs."""
+    """Returns each value once, in an order that does not depend on theirs."""
     return [
         value for _, _, value in sorted({(type(v).__name__, repr(v), v) for v in values}, key=lambda item: item[:2])
     ]

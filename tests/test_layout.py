@@ -42,7 +42,12 @@ ROOMS: dict[str, tuple[str, bool]] = {
         "search_spaces",
         False,
     ),
-    "cli": ("comparison dataset export loop metadataset metrics prediction record result training", False),
+    "study": ("architecture metrics record space", False),
+    "report": ("architecture metrics protocol record", False),
+    "cli": (
+        "comparison dataset export loop metadataset metrics prediction record report result study training",
+        False,
+    ),
     "__main__": ("cli", False),
     "search_spaces": ("architecture dataset operations space", False),
 }

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from nas.cli import history, predict, report, search, suggest
+from nas.cli import dashboard, history, predict, report, search, suggest
 from nas.errors import NasError
 
 
@@ -32,6 +32,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nas", description="Neural architecture search that remembers.")
     commands = parser.add_subparsers(required=True, metavar="command")
-    for command in (search, suggest, predict, history, report):
+    for command in (search, suggest, predict, history, report, dashboard):
         command.add(commands)
     return parser

@@ -93,6 +93,7 @@ class Account:
         notes: Sentences about what was decided on the way: what was dropped, what was interrupted.
         device: What it was trained on.
         versions: Of Python, the libraries and the platform, by name.
+        decisions: What each decision of the space can be, by path: ``Domain.to_dict``.
     """
 
     beginning: Voices | None = None
@@ -101,6 +102,7 @@ class Account:
     notes: tuple[str, ...] = ()
     device: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    decisions: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all fields as a JSON-ready dict, what is missing as {}."""
@@ -111,6 +113,7 @@ class Account:
             "notes": list(self.notes),
             "device": self.device,
             "versions": dict(self.versions),
+            "decisions": dict(self.decisions),
         }
 
     @classmethod
@@ -119,7 +122,7 @@ class Account:
         if not data:
             return cls()
         kinds = {"beginning": OBJECT, "end": OBJECT, "description": TEXT, "notes": LIST, "device": TEXT}
-        fields = checked_fields("account", dict(data), kinds | {"versions": OBJECT})
+        fields = checked_fields("account", dict(data), kinds | {"versions": OBJECT, "decisions": OBJECT})
         for name in ("beginning", "end"):
             fields[name] = Voices.from_dict(fields[name]) if fields[name] else None
         fields["notes"] = tuple(map(str, fields["notes"]))

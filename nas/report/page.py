@@ -318,12 +318,13 @@ def _voices(content: Content) -> dict[str, Any] | None:
     loud = [(name, share) for name, share in end.shares if share >= LOUD]
     rest = [share for _, share in end.shares if share < LOUD]
     own_before = account.beginning.own if account.beginning and compared else None
+    rows: list[dict[str, Any]]
     rows = [{"name": "this search's own trainings", "share": end.own, "before": own_before, "own": True}]
     rows += [{"name": n, "share": s, "before": before.get(n) if compared else None, "own": False} for n, s in loud]
     others = len(rest) + end.others
     return {
         "rows": rows,
-        "largest": max((row["share"] for row in rows), default=1.0) or 1.0,
+        "largest": max([end.own, *(share for _, share in loud)]) or 1.0,
         "others": others,
         "others_share": sum(rest) + end.others_share,
         "compared": compared,
