@@ -83,7 +83,7 @@ def mean_error(
     if len(values) == 0:
         return float("nan"), float("nan")
     mean = float(np.sum(w * values) / np.sum(w))
-    deviations = w * (values - mean)
+    deviations: np.ndarray = w * (values - mean)
     if clusters is not None:
         deviations = np.bincount(np.unique(clusters, return_inverse=True)[1].ravel(), weights=deviations)
     g = len(deviations)

@@ -37,14 +37,14 @@ def inputs_of(arrays: Mapping[str, np.ndarray], name: str) -> Inputs | np.ndarra
     """Returns the inputs in an archive, or its ``X`` where that is a plain array to be read as one.
 
     Keys: ``X_num`` and / or ``X_cat`` (with ``cat_cardinalities``, ``num_names``, ``cat_names``, ``cat_levels``);
-    ``data`` with ``off`` or ``offsets`` (encoded images); ``X``; ``x_train`` with ``x_test``.
+    ``data`` with ``off`` or ``offsets`` (encoded images); ``X``; ``x_train`` with ``x_test`` (and ``x_val``).
     """
     if "X_num" in arrays or "X_cat" in arrays:
         return _table(arrays, name)
     if "data" in arrays and ("off" in arrays or "offsets" in arrays):
         return images.from_bytes(arrays["data"], arrays.get("off", arrays.get("offsets", np.zeros(0))))
     if "x_train" in arrays and "x_test" in arrays:
-        return np.concatenate([arrays["x_train"], arrays["x_test"]])
+        return _joined(arrays, "x", name)
     for key in ("X", "x"):
         if key in arrays:
             return arrays[key]
@@ -54,18 +54,33 @@ def inputs_of(arrays: Mapping[str, np.ndarray], name: str) -> Inputs | np.ndarra
 def target_of(arrays: Mapping[str, np.ndarray], target: str, name: str) -> np.ndarray:
     """Returns the target column, by default ``y``."""
     if target == "y" and "y_train" in arrays and "y_test" in arrays:
-        return np.concatenate([arrays["y_train"], arrays["y_test"]])
+        return _joined(arrays, "y", name)
     if target not in arrays:
         raise DataError(f"target {target!r} is not in {name};{nearest(target, arrays)} It holds {_list(arrays)}.")
     return arrays[target]
 
 
-def test_part(arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """Returns the mask of rows whose ``split`` is 1 (or which came as ``x_test``), or None."""
+def part_of(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:
+    """Returns what each row is for, int64: 0 training, 1 test, 2 validation; None where the archive does not say.
+
+    ``split`` says it by these numbers or the words train, test, validation (val, valid); or the parts came apart as
+    ``x_train``, ``x_test``, ``x_val``.
+    """
     if "split" in arrays:
-        return arrays["split"] == 1
+        split = arrays["split"]
+        words = {"0": 0, "1": 1, "2": 2, "train": 0, "test": 1, "validation": 2, "valid": 2, "val": 2}
+        words |= {"false": 0, "true": 1}
+        values, inverse = np.unique(split, return_inverse=True)
+        odd = [str(value) for value in values.tolist() if str(value).lower().removesuffix(".0") not in words]
+        if odd:
+            raise DataError(
+                f"split in {name} must hold 0 or train, 1 or test, 2 or validation, but holds {odd[0]!r}; correct it."
+            )
+        codes = [words[str(value).lower().removesuffix(".0")] for value in values.tolist()]
+        return np.array(codes, dtype=np.int64)[inverse.reshape(split.shape)]
     if "x_train" in arrays and "x_test" in arrays:
-        return np.arange(len(arrays["x_train"]) + len(arrays["x_test"])) >= len(arrays["x_train"])
+        parts = [(0, "x_train"), (1, "x_test"), (2, "x_val")]
+        return np.concatenate([np.full(len(np.atleast_1d(arrays[key])), n) for n, key in parts if key in arrays])
     return None
 
 
@@ -77,6 +92,14 @@ def text_of(arrays: Mapping[str, np.ndarray], key: str) -> tuple[str, ...]:
 def meta_of(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Returns the JSON object under ``meta`` (name, family, ...), {} where there is none."""
     return _json(arrays, "meta")
+
+
+def _joined(arrays: Mapping[str, np.ndarray], letter: str, name: str) -> np.ndarray:
+    parts = [arrays[f"{letter}_{part}"] for part in ("train", "test", "val") if f"{letter}_{part}" in arrays]
+    if len({part.shape[1:] for part in parts}) > 1 or 0 in (part.ndim for part in parts):
+        shapes = ", ".join(str(part.shape) for part in parts)
+        raise DataError(f"the parts of {letter} in {name} must have rows of one shape, but have shapes {shapes}.")
+    return np.concatenate(parts)
 
 
 def _table(arrays: Mapping[str, np.ndarray], name: str) -> Inputs:

@@ -45,6 +45,24 @@ def encode_rows(data: Any, schema: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return table.encode_frame(data, schema)
 
 
+def encode_like(X: Any, known: Inputs) -> dict[str, np.ndarray]:
+    """Returns further rows (array or Inputs) as the arrays of ``known``; DataError where they have another width."""
+    image = known.arrays.get("image")
+    schema = {
+        "schema": 1,
+        "kind": "tabular" if image is None else "image",
+        "features": {key: range(array.shape[1]) for key, array in known.arrays.items()},
+        "levels": known.levels,
+        "dates": {},
+        "shape": None if image is None else list(image.shape[1:]),
+    }
+    if isinstance(X, Inputs):
+        return _checked(dict(X.arrays), schema)
+    if image is not None:
+        return _checked({"image": _images(X, list(image.shape[1:]))}, schema)
+    return _checked(dict(table.from_array(X).arrays), schema)
+
+
 def _file(path: Path) -> Any:
     if not path.exists():
         raise DataError(f"no file is named {str(path)!r}; check the path.")

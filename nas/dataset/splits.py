@@ -1,4 +1,4 @@
-"""Random partitions of rows: shuffled, stratified by class, or by whole groups.
+"""Partitions of rows: shuffled, stratified by class, by whole groups, or by time.
 
 Here belongs only which rows go where, from codes and a generator; what the rows hold belongs to ``nas.dataset.value``.
 Symbols: n rows, k classes, g groups.
@@ -18,7 +18,10 @@ ATTEMPTS = 20
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Two disjoint sets of row numbers (int64) that together are all rows; in random order: a prefix is a sample."""
+    """Two disjoint sets of row numbers (int64), each in random order: a prefix is a sample.
+
+    Together they are all rows, in a split by time those up to some moment.
+    """
 
     train: np.ndarray
     validation: np.ndarray
@@ -53,6 +56,30 @@ def split(
         chosen = np.zeros(n, dtype=bool)
         chosen[rng.permutation(n)[: min(max(round(n * fraction), 1), n - 1)]] = True
     return Split(rng.permutation(np.flatnonzero(~chosen)), rng.permutation(np.flatnonzero(chosen)))
+
+
+def split_by_time(time: np.ndarray, fraction: float, rng: np.random.Generator, share: float = 1.0) -> Split:
+    """Returns a split whose validation rows are all later than its training rows.
+
+    Args:
+        time: ``[n]`` codes in the order of time; rows of one moment stay on one side.
+        fraction: between 0 and 1, both excluded: about so many of the rows looked at are in validation.
+        rng: source of the order inside each part.
+        share: about this share of the rows, the earliest, are looked at; the later ones are on neither side.
+
+    Raises:
+        DataError: fraction outside (0, 1), or all rows are of one moment.
+    """
+    if not 0.0 < fraction < 1.0:
+        raise DataError(f"0 < fraction < 1 must hold for a split, but got {fraction}; a usual value is 0.25.")
+    moments, counts = np.unique(time, return_counts=True)
+    if len(moments) < 2:
+        raise DataError("a split by time needs at least two moments, but all rows have one; leave time= out.")
+    until = np.cumsum(counts)
+    end = max(int(np.argmin(np.abs(until - share * len(time)))), 1)
+    cut = int(np.argmin(np.abs(until[end] - until[:end] - fraction * until[end])))
+    train, validation = time <= moments[cut], (time > moments[cut]) & (time <= moments[end])
+    return Split(rng.permutation(np.flatnonzero(train)), rng.permutation(np.flatnonzero(validation)))
 
 
 def _stratified(fraction: float, rng: np.random.Generator, codes: np.ndarray) -> np.ndarray:

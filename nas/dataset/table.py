@@ -76,11 +76,11 @@ def from_array(X: np.ndarray, names: Iterable[str] = ()) -> Inputs:
     return Inputs({"numeric": array}, {"numeric": tuple(names)}, notes=tuple(notes))
 
 
-def encode_frame(frame: pd.DataFrame, schema: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def encode_frame(frame: pd.DataFrame, schema: Mapping[str, Any], strict: bool = True) -> dict[str, np.ndarray]:
     """Returns new rows as the inputs ``schema`` describes; further columns are ignored, unknown levels are -1.
 
     Raises:
-        DataError: a column is missing (the nearest is named) or a column of numbers holds none.
+        DataError: a column is missing (the nearest is named) or, if ``strict``, a column of numbers holds none.
     """
     names = column_names(frame)
     inputs: dict[str, np.ndarray] = {}
@@ -96,11 +96,13 @@ def encode_frame(frame: pd.DataFrame, schema: Mapping[str, Any]) -> dict[str, np
         date, _, part = name.rpartition(".")
         if name in names or date not in dates:
             values = rules.read_numbers(column(name))
-            _some_read(name, column(name), values, "numbers")
+            if strict:
+                _some_read(name, column(name), values, "numbers")
             return values
         if date not in parts:
             parts[date] = rules.read_date_parts(column(date), dates[date])
-            _some_read(date, column(date), parts[date]["days"], f"dates ({dates[date]})")
+            if strict:
+                _some_read(date, column(date), parts[date]["days"], f"dates ({dates[date]})")
         return parts[date][part]
 
     if "numeric" in features:
@@ -110,6 +112,23 @@ def encode_frame(frame: pd.DataFrame, schema: Mapping[str, Any]) -> dict[str, np
         coded = [rules.encode_words(rules.read_words(column(name)), tuple(levels)) for name, levels in pairs]
         inputs["categorical"] = np.stack(coded, axis=1)
     return inputs
+
+
+def as_frame(data: Any) -> Any:
+    """Returns a table of another library (polars, pyarrow, duckdb, ...) as one of pandas, anything else as it is."""
+    if hasattr(data, "iloc") or isinstance(data, np.ndarray):
+        return data
+    try:
+        if hasattr(data, "to_pandas"):
+            return data.to_pandas()
+        if hasattr(data, "__arrow_c_stream__"):
+            import pyarrow
+
+            return pyarrow.table(data).to_pandas()
+    except (TypeError, ValueError, ImportError) as error:
+        kind = type(data).__name__
+        raise DataError(f"a {kind} must convert to pandas, but does not ({error}); pass a DataFrame.") from error
+    return data
 
 
 def column_names(frame: pd.DataFrame) -> list[str]:

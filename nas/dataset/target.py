@@ -7,6 +7,7 @@ Here belongs everything that looks at the values of a target; its name and place
 from __future__ import annotations
 
 import numbers
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +66,73 @@ def encode_target(values: np.ndarray, name: str = "y", task: str | None = None) 
     return Target(codes.ravel().astype(np.int64), keep, task, tuple(_label(level) for level in levels), notes)
 
 
+def encode_parts(
+    values: Sequence[np.ndarray], known: np.ndarray, name: str, task: str | None, classes: tuple[str, ...] = ()
+) -> Target:
+    """Returns the target of several parts of rows, one after the other, encoded as the ``known`` rows demand.
+
+    Args:
+        values: for each part ``[m]`` raw values.
+        known: bool ``[n]`` over all parts; task and classes are read from these rows (all of them in the first part).
+        name: of the target.
+        task: as in ``encode_target``.
+        classes: names of the classes whose codes the values are, if the source gives them.
+
+    Raises:
+        DataError: as in ``encode_target``, or another row has a class that no known row has.
+    """
+    values = [_one_column(part, name) for part in values]
+    if named := _named(values, task, classes):
+        return named
+    first, rest = known[: len(values[0])], ~known
+    found = encode_target(values[0][first], name, task)
+    if not rest.any():
+        return found
+    keep = np.zeros(len(known), dtype=bool)
+    y = np.zeros(len(known), dtype=found.y.dtype)
+    places = np.flatnonzero(known)
+    keep[places[found.keep]] = True
+    y[places[found.keep]] = found.y
+    start = 0
+    for part in values:
+        here = start + np.flatnonzero(rest[start : start + len(part)])
+        others = part[here - start]
+        there = ~_missing(others, name)
+        if there.any():
+            keep[here[there]] = True
+            y[here[there]] = _encoded_like(_plain(others[there], name), found, name)
+        start += len(part)
+    left_out = int((~keep).sum())
+    notes = (f"{left_out} of {len(keep)} rows have no value of {name!r}: left out",) if left_out else ()
+    return Target(y[keep], keep, found.task, found.classes, notes)
+
+
+def _named(values: Sequence[np.ndarray], task: str | None, classes: tuple[str, ...]) -> Target | None:
+    """Returns the target where all values are codes of ``classes``, else None."""
+    k = len(classes)
+    if task == "regression" or not k or any(part.dtype.kind not in "iu" for part in values):
+        return None
+    y = np.concatenate(values)
+    if not len(y) or y.min() < 0 or y.max() >= k or y.min() == y.max() or np.bincount(y).max() < 2:
+        return None
+    return Target(y.astype(np.int64), np.ones(len(y), dtype=bool), "classification", classes)
+
+
+def _encoded_like(values: np.ndarray, known: Target, name: str) -> np.ndarray:
+    if known.task == "regression":
+        return _numbers(values, name, varies=False)
+    codes = {word: code for code, word in enumerate(known.classes)}
+    words = [_label(value) for value in values.tolist()]
+    strange = [word for word in words if word not in codes]
+    if strange:
+        raise DataError(
+            f"validation and test rows must have the training rows' classes ({', '.join(known.classes[:20])}), but"
+            f" {len(strange)} have others such as {strange[0]!r} in {name!r};{nearest(strange[0], codes)} Leave them"
+            " out, or add such rows to the training part."
+        )
+    return np.array([codes[word] for word in words], dtype=np.int64)
+
+
 def infer_task(values: np.ndarray) -> str:
     """Returns "classification" or "regression" for target values without gaps, by the rule of ``encode_target``."""
     if values.dtype.kind not in "iuf":
@@ -121,7 +189,7 @@ def _plain(values: np.ndarray, name: str) -> np.ndarray:
     return values.astype(np.float64)
 
 
-def _numbers(values: np.ndarray, name: str) -> np.ndarray:
+def _numbers(values: np.ndarray, name: str, varies: bool = True) -> np.ndarray:
     try:
         y = values.astype(np.float64)
     except ValueError:
@@ -132,7 +200,7 @@ def _numbers(values: np.ndarray, name: str) -> np.ndarray:
         y = y.astype(np.float32)
     if not np.isfinite(y).all():
         raise DataError(f"a regression target must fit 32-bit floats (up to 3e38), but {name!r} is larger; rescale it.")
-    if y.min() == y.max():
+    if varies and y.min() == y.max():
         raise DataError(
             f"a regression target must vary, but {name!r} is always {y[0]:g} in 32-bit floats;"
             " choose another target, or subtract its mean."

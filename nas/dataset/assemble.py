@@ -1,0 +1,226 @@
+"""What was found in one or more sources, put together to a dataset.
+
+Here belongs what concerns the whole: rows that are left out, what is read from the training rows alone, columns that
+are no inputs (groups, weights, time). Finding X and y belongs to ``nas.dataset.sources``, one column to ``columns``.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from nas.dataset import archive, columns, images, rows, table
+from nas.dataset.origin import Origin
+from nas.dataset.target import encode_parts
+from nas.dataset.value import Dataset, Inputs
+from nas.errors import DataError, nearest
+
+TRAIN, TEST, VALIDATION = 0, 1, 2
+"""What a row is for; the numbers ``split`` has in archives."""
+SPARSE_BYTES = 2**31
+"""A sparse matrix that would be larger than this as dense 32-bit floats is refused."""
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What was found: X (frame, array or Inputs) and y before anything is encoded, and what is known of them.
+
+    ``part`` says of every row what it is for (None: training), ``arrays`` is the archive X comes from, ``notes`` what
+    was decided while reading.
+    """
+
+    X: Any
+    y: Any
+    name: str
+    target: str = "y"
+    task: str | None = None
+    classes: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    part: np.ndarray | None = None
+    family: str = ""
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def assemble(sources: Sequence[Source], extras: Mapping[str, Any]) -> Dataset:
+    """Returns the dataset of the training rows' source and those of given validation and test parts.
+
+    Classes, levels, kinds of columns and which are dropped are read from the training rows alone.
+
+    Args:
+        sources: the first decides what is read; ``part`` of the others is set.
+        extras: "groups", "weights" and "time", each None, the name of a column, or one value for each row (of all
+            sources, in their order).
+
+    Raises:
+        DataError: the rows cannot be learned from, or a part does not fit the others.
+    """
+    first = sources[0]
+    found = [(_as_frame_or_array(source.X), _target_values(source.y)) for source in sources]
+    sizes = [_checked_size(X, y, source) for (X, y), source in zip(found, sources, strict=True)]
+    part = np.concatenate([_part(source, size) for source, size in zip(sources, sizes, strict=True)])
+    extra, taken, notes = _extras(sources, [X for X, _ in found], sizes, extras)
+    y = encode_parts([y for _, y in found], part == TRAIN, first.target, first.task, first.classes)
+    weights = extra.pop("weights", None)
+    keep = y.keep if weights is None else y.keep & (weights > 0.0)
+    if (kept := int((keep & (part == TRAIN)).sum())) < 2:
+        raise DataError(
+            f"a dataset needs two rows with a target, but {first.name!r} has {kept}; fill in {first.target!r}."
+        )
+    if not keep[y.keep].all():
+        notes.append(f"{int((~keep[y.keep]).sum())} rows of weight 0 are left out")
+    Xs = [_without(X, taken) for X, _ in found]
+    said = (*first.notes, *y.notes, *notes)
+    inputs, origin = _read(Xs, first.features, keep, part == TRAIN, said)
+    return Dataset(
+        name=first.name,
+        kind="image" if "image" in inputs.arrays else "tabular",
+        task=y.task,
+        inputs=inputs.arrays,
+        y=y.y[keep[y.keep]],
+        classes=y.classes,
+        features=inputs.features,
+        levels=inputs.levels,
+        dropped=(*said, *inputs.notes),
+        family=first.family,
+        given_test=(part == TEST)[keep] if (part == TEST).any() else None,
+        given_validation=(part == VALIDATION)[keep] if (part == VALIDATION).any() else None,
+        dates=inputs.dates,
+        target=first.target,
+        weights=None if weights is None else weights[keep],
+        origin=origin,
+        **{key: array[keep] for key, array in extra.items()},
+    )
+
+
+def _target_values(y: Any) -> np.ndarray:
+    return np.atleast_1d(y.to_numpy() if hasattr(y, "to_numpy") else to_array(y, "y"))
+
+
+def _checked_size(X: Any, y: np.ndarray, source: Source) -> int:
+    count = len(next(iter(X.arrays.values()), y)) if isinstance(X, Inputs) else len(X)
+    if count != len(y):
+        raise DataError(f"X and y must have the same rows, but have {count} and {len(y)}; pass arrays that match.")
+    if count < 2 and (source.part is None or (source.part == TRAIN).any()):
+        raise DataError(f"a dataset needs at least two rows, but {source.name!r} has {count}; add rows.")
+    if source.part is not None and source.part.shape != (count,):
+        raise DataError(f"split must have one value for each of {count} rows, but has shape {source.part.shape}.")
+    return count
+
+
+def _part(source: Source, count: int) -> np.ndarray:
+    return np.zeros(count, dtype=np.int64) if source.part is None else source.part
+
+
+def _as_frame_or_array(X: Any) -> Any:
+    if isinstance(X, Inputs) or hasattr(X, "iloc"):
+        return X.to_frame() if hasattr(X, "to_frame") and not hasattr(X, "columns") else X
+    X = _dense(X) if hasattr(X, "toarray") else to_array(X, "X")
+    if X.ndim == 0:
+        raise DataError(f"X must be [rows, columns], but is a single {type(X.item()).__name__}; pass (X, y).")
+    if X.ndim == 2 and X.dtype.kind in "OUSMm":
+        import pandas as pd
+
+        return pd.DataFrame(X, columns=[f"f{i}" for i in range(X.shape[1])]).infer_objects()
+    return X
+
+
+def _dense(X: Any) -> np.ndarray:
+    """Returns a sparse matrix as a dense one in 32-bit floats."""
+    size = 4 * int(np.prod(X.shape, dtype=np.float64))
+    if size > SPARSE_BYTES:
+        shape = " x ".join(map(str, X.shape))
+        raise DataError(
+            f"a sparse X is read as a dense one, but {shape} would take {size / 2**30:,.1f} GiB;"
+            " keep its commonest columns, or reduce them (sklearn.decomposition.TruncatedSVD)."
+        )
+    if X.dtype.kind not in "biuf":
+        raise DataError(f"X must hold numbers, but is sparse {X.dtype}; convert it.")
+    return np.asarray(X.astype(np.float32).toarray())
+
+
+def to_array(values: Any, what: str) -> np.ndarray:
+    """Returns an array, DataError where the rows have different lengths."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"{what} must have rows of equal length, but is ragged ({error}); pad or drop rows.") from error
+
+
+def _without(X: Any, taken: Sequence[str]) -> Any:
+    if not taken or not hasattr(X, "iloc"):
+        return X
+    return X.iloc[:, [i for i, name in enumerate(X.columns) if str(name) not in taken]]
+
+
+def _read(
+    Xs: Sequence[Any], names: tuple[str, ...], keep: np.ndarray, train: np.ndarray, notes: tuple[str, ...]
+) -> tuple[Inputs, Origin | None]:
+    """Returns the inputs of the rows kept, and the origin where reading them depends on their values."""
+    first, others = Xs[0], Xs[1:]
+    if hasattr(first, "iloc"):
+        if not all(hasattr(X, "iloc") for X in others):
+            raise DataError("validation and test rows must be a table like the training rows; pass a DataFrame.")
+        origin = Origin(tuple(Xs), np.flatnonzero(keep), {}, notes)
+        inputs = origin.read(train[keep])
+        return inputs, replace(origin, arrays=inputs.arrays)
+    if isinstance(first, Inputs):
+        inputs = first
+    elif first.ndim == 4 or (first.ndim == 3 and first.dtype == np.uint8):
+        inputs = images.from_array(first)
+    else:
+        inputs = table.from_array(first, names)
+    if others:
+        encoded = [rows.encode_like(X, inputs) for X in others]
+        arrays = {key: np.concatenate([array, *(e[key] for e in encoded)]) for key, array in inputs.arrays.items()}
+        inputs = replace(inputs, arrays=arrays)
+    return inputs if keep.all() else inputs.subset(keep), None
+
+
+# --- columns that are no inputs ---------------------------------------------------------------------------------------
+
+
+def _extras(
+    sources: Sequence[Source], Xs: Sequence[Any], sizes: Sequence[int], extras: Mapping[str, Any]
+) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
+    """Returns (groups, weights and time as they are kept, names of columns that leave the inputs, notes)."""
+    found: dict[str, np.ndarray] = {}
+    taken, notes = [], []
+    for key, given in extras.items():
+        if given is None and key == "groups" and all("groups" in source.arrays for source in sources):
+            given = "groups"
+        if given is None:
+            continue
+        name = str(given) if isinstance(given, str | numbers.Integral) else ""
+        if name:
+            pairs = zip(sources, Xs, strict=True)
+            pieces: Sequence[Any] = [_column(key, name, source, X) for source, X in pairs]
+        else:
+            pieces = [given]
+        values = columns.joined(pieces)
+        if values.shape != (sum(sizes),):
+            what = "row" if len(sizes) == 1 else "row (training, validation and test rows, in this order)"
+            raise DataError(
+                f"{key} must have one value for each {what}, {sum(sizes)} in all, but has shape {values.shape}."
+            )
+        if key != "time" and name:
+            taken.append(name)
+        read = {"groups": columns.read_groups, "weights": columns.read_weights, "time": columns.read_order}[key]
+        found[key] = read(values, name or key)
+        if key == "time":
+            notes.append(f"rows are in the order of {name or key!r}: validation rows are later than training rows")
+    return found, taken, notes
+
+
+def _column(key: str, name: str, source: Source, X: Any) -> Any:
+    if source.arrays:
+        return archive.target_of(source.arrays, name, source.name)
+    names = table.column_names(X) if hasattr(X, "iloc") else []
+    if name not in names:
+        known = f" Columns: {table.listing(names)}." if names else " Pass one value for each row."
+        raise DataError(f"{key} column {name!r} is not there;{nearest(name, names)}{known}")
+    return X.iloc[:, names.index(name)]
