@@ -120,7 +120,9 @@ def find_date_format(present: pd.Series) -> str:
     sample = present.iloc[:: max(len(present) // 200, 1)]
     if sample.str.contains(r"\d.*[-/. :].*\d", regex=True).mean() < AGREE:
         return ""
-    shares = {form: float(_times(sample, form).notna().mean()) for form in DATE_FORMATS}
+    probe = [str(text) for text in sample.iloc[:: max(len(sample) // 10, 1)]]
+    tried = [DATE_FORMATS[0], *(form for form in DATE_FORMATS[1:] if any(_reads(text, form) for text in probe))]
+    shares = {form: float(_times(sample, form).notna().mean()) for form in tried}
     likely = [form for form, share in shares.items() if share >= AGREE - 0.05]
     if not likely:
         return ""
@@ -338,6 +340,14 @@ def _times(column: pd.Series, date_format: str) -> pd.Series:
         column = column.astype(object).map(lambda value: value if isinstance(value, datetime.date) else _word(value))
         column = pd.to_datetime(column, format=date_format, errors="coerce", utc=True)
     return column.dt.tz_convert("UTC").dt.tz_localize(None) if column.dt.tz is not None else column
+
+
+def _reads(text: str, date_format: str) -> bool:
+    try:
+        datetime.datetime.strptime(text, date_format)
+    except ValueError:
+        return False
+    return True
 
 
 def _epoch() -> Any:
