@@ -6,6 +6,21 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from benchmarks.rivals.cold_gp import ColdGaussianProcess
+from benchmarks.rivals.copula import CopulaProcess, CopulaSampling
+from benchmarks.rivals.local_search import LocalSearch
+from benchmarks.rivals.optuna_gp import optuna_gp
+from benchmarks.rivals.portfolio import Portfolio
+from benchmarks.rivals.rgpe import RankingWeighted
 from nas.controllers import Controller, Problem
 
-RIVALS: Mapping[str, Callable[[Problem], Controller]] = MappingProxyType({"cold_gp": ColdGaussianProcess})
+RIVALS: Mapping[str, Callable[[Problem], Controller]] = MappingProxyType(
+    {
+        "local_search": LocalSearch,
+        "gp": optuna_gp,
+        "cold_gp": ColdGaussianProcess,
+        "portfolio": Portfolio,
+        "copula": CopulaSampling,
+        "copula_gp": CopulaProcess,
+        "rgpe": RankingWeighted,
+    }
+)

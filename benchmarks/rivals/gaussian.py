@@ -37,30 +37,36 @@ START = 5  # random evaluations before a model without history
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Every choice of a space: X [m, d] whose rows differ, summed, by the number of decisions; places by identity."""
+    """Every choice of a space: B [m, d] of zeros and ones, weights [d] so that sum_c w_c |B_c - B'_c| = D, places."""
 
     choices: list[Choices]
-    X: np.ndarray
-    J: int
+    B: np.ndarray
+    weights: np.ndarray
     places: dict[Identity, int]
 
     def distances(
         self, rows: Sequence[int] | np.ndarray, others: Sequence[int] | np.ndarray | None = None
     ) -> np.ndarray:
         """Returns D between ``rows`` [n] and ``others`` [k], or all: [n, k]."""
-        B = self.X if others is None else self.X[np.asarray(others, dtype=int)]
-        found = [np.abs(B - x).sum(axis=1) for x in self.X[np.asarray(rows, dtype=int)]]
-        return np.array(found).reshape(len(rows), len(B)) / self.J
+        A = self.B[np.asarray(rows, dtype=int)]
+        B = self.B if others is None else self.B[np.asarray(others, dtype=int)]
+        D = (A @ self.weights)[:, None] + (B @ self.weights)[None, :] - 2.0 * (A * self.weights) @ B.T
+        return np.maximum(D, 0.0)
 
 
 @lru_cache(maxsize=2)
 def pool(space: SearchSpace) -> Pool:
-    """Returns all choices of a space that can be listed."""
+    """Returns all choices of a space that can be listed; an ordered decision has a column per step between values."""
     choices = list(space.enumerate())
     X, names = matrix([decisions(space, c) for c in choices])
-    one_hot = np.array(["=" in name for name in names])
+    J = len(space.decisions())
+    columns, weights = [], []
+    for name, x in zip(names, X.T, strict=True):
+        steps = np.unique(x) if "=" not in name else np.array([0.0, 1.0])
+        columns += [x >= high for high in steps[1:]]
+        weights += list(np.diff(steps) / J if "=" not in name else [0.5 / J])
     places = {identity(c): i for i, c in enumerate(choices)}
-    return Pool(choices, np.where(one_hot, 0.5, 1.0) * X, len(space.decisions()), places)
+    return Pool(choices, np.array(columns, dtype=float).T, np.array(weights), places)
 
 
 class Process:
@@ -157,3 +163,7 @@ class Ranking(ABC):
             if len(kept) >= FEWEST:
                 found.append((np.array([row for row, _ in kept]), np.array([score for _, score in kept])))
         return found
+
+    def heads(self) -> list[tuple[Process, np.ndarray]]:
+        """Returns of every past task a process fitted to its normal scores, and the rows it knows."""
+        return [(Process(self.pool.distances(r, r), normal_scores(y)), r) for r, y in self.past()]
