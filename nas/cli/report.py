@@ -15,8 +15,9 @@ def add(commands: Commands) -> None:
     command = commands.add_parser("report", help="one search as one HTML file, or as JSON")
     command.add_argument("search", nargs="?", help="its name, or the beginning of it (the latest search)")
     add_place(command)
-    command.add_argument("--out", metavar="FILE", help="where to write it (the search's name .html, here)")
-    command.add_argument("--json", action="store_true", help="print what the report says as JSON instead")
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--out", metavar="FILE", help="where to write it (the search's name .html, here)")
+    form.add_argument("--json", action="store_true", help="print what the report says as JSON instead")
     command.set_defaults(run=_report)
 
 

@@ -5,7 +5,7 @@
 """
 
 from nas.report.account import Account, Voices, versions
-from nas.report.content import Content
+from nas.report.content import Content, candidate
 from nas.report.write import content_of, of_result, write
 
-__all__ = ["Account", "Content", "Voices", "content_of", "of_result", "versions", "write"]
+__all__ = ["Account", "Content", "Voices", "candidate", "content_of", "of_result", "versions", "write"]

@@ -91,6 +91,7 @@ class Account:
         beginning, end: Whom the controller listened to before the first trial, and after the last.
         description: The data in one line.
         notes: Sentences about what was decided on the way: what was dropped, what was interrupted.
+        found: The candidate that the search named best (``nas.report.candidate``).
         device: What it was trained on.
         versions: Of Python, the libraries and the platform, by name.
         decisions: What each decision of the space can be, by path: ``Domain.to_dict``.
@@ -100,6 +101,7 @@ class Account:
     end: Voices | None = None
     description: str = ""
     notes: tuple[str, ...] = ()
+    found: str = ""
     device: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     decisions: Mapping[str, Any] = field(default_factory=dict)
@@ -111,6 +113,7 @@ class Account:
             "end": self.end.to_dict() if self.end else {},
             "description": self.description,
             "notes": list(self.notes),
+            "found": self.found,
             "device": self.device,
             "versions": dict(self.versions),
             "decisions": dict(self.decisions),
@@ -121,8 +124,9 @@ class Account:
         """Returns what ``to_dict`` wrote, an empty account of {}; anything else is a HistoryError."""
         if not data:
             return cls()
-        kinds = {"beginning": OBJECT, "end": OBJECT, "description": TEXT, "notes": LIST, "device": TEXT}
-        fields = checked_fields("account", dict(data), kinds | {"versions": OBJECT, "decisions": OBJECT})
+        kinds = dict.fromkeys(("beginning", "end", "versions", "decisions"), OBJECT)
+        kinds |= dict.fromkeys(("description", "found", "device"), TEXT)
+        fields = checked_fields("account", dict(data), kinds | {"notes": LIST})
         for name in ("beginning", "end"):
             fields[name] = Voices.from_dict(fields[name]) if fields[name] else None
         fields["notes"] = tuple(map(str, fields["notes"]))

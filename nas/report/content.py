@@ -10,7 +10,7 @@ from typing import Any
 
 from nas.metrics import METRICS, display
 from nas.protocol import FINALISTS
-from nas.record import DatasetInfo, Record, SearchInfo
+from nas.record import DatasetInfo, Record, SearchInfo, digest_of
 from nas.report.account import Account
 
 
@@ -100,26 +100,31 @@ class Content:
         The trial is None where the candidate was known from an earlier search. Finalists of a time when the search had
         fewer trials, whom others have overtaken since, are left out.
         """
-        trials = {_candidate(record): record for record in self.trials}
-        top = {_candidate(record) for record in self.complete[:FINALISTS]}
-        pairs = [(trials.get(_candidate(c)), c) for c in self.confirmed]
-        kept = [(trial, c) for trial, c in pairs if trial is None or _candidate(c) in top]
-        order = {_candidate(record): rank for rank, record in enumerate(self.complete)}
-        kept.sort(key=lambda pair: order.get(_candidate(pair[1]), -1))
+        trials = {candidate(record): record for record in self.trials}
+        top = {candidate(record) for record in self.complete[:FINALISTS]}
+        pairs = [(trials.get(candidate(c)), c) for c in self.confirmed]
+        kept = [(trial, c) for trial, c in pairs if trial is None or candidate(c) in top]
+        order = {candidate(record): rank for rank, record in enumerate(self.complete)}
+        kept.sort(key=lambda pair: order.get(candidate(pair[1]), -1))
         return tuple(sorted(kept, key=lambda pair: (pair[1].score is None, -(pair[1].score or 0.0))))
 
     @cached_property
     def found(self) -> Record | None:
-        """The record of the network found: on fresh splits where there are some, else the best trial; None if none."""
-        confirmed = [record for _, record in self.finalists if record.score is not None]
-        return confirmed[0] if confirmed else self.complete[0] if self.complete else None
+        """The record of the network found: on fresh splits where there are some, else the trial's; None if none.
+
+        It is the one the search named, where the account says so, else the best on fresh splits, else the best trial.
+        """
+        confirmed = [record for record in self.confirmed if record.score is not None]
+        named = [r for r in (*confirmed, *self.complete) if candidate(r) == self.account.found]
+        ranked = [record for _, record in self.finalists if record.score is not None]
+        return next(iter((*named, *ranked, *self.complete)), None)
 
     @cached_property
     def found_number(self) -> int | None:
         """The number of the trial that found it; None where it was known from an earlier search."""
         if self.found is None:
             return None
-        same = [record.number for record in self.trials if _candidate(record) == _candidate(self.found)]
+        same = [record.number for record in self.trials if candidate(record) == candidate(self.found)]
         return same[0] if same else None
 
     @cached_property
@@ -182,9 +187,9 @@ class Content:
         }
 
 
-def _candidate(record: Record) -> tuple[str, tuple[tuple[str, object], ...]]:
-    """What makes two records the same candidate."""
-    return record.architecture.key, tuple(sorted(record.settings.items()))
+def candidate(record: Record) -> str:
+    """Returns a digest that two records share exactly if they are of one candidate: architecture and settings."""
+    return digest_of({"architecture": record.architecture.key, "settings": dict(record.settings)})
 
 
 def _row(record: Record) -> dict[str, Any]:

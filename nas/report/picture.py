@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from nas.architecture import Architecture, Node
 
-BOX, LAYER, GAP = 148, 62, 16  # width of a box, distance of layers, gap between boxes
+BOX, LAYER, GAP = 148, 50, 16  # width of a box, distance of layers, gap between boxes
 MOST_NODES = 120  # a picture with more says nothing
 
 

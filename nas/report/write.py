@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from nas.errors import HistoryError
 from nas.record import DatasetInfo, SearchInfo
 from nas.report.account import Account, Voices, versions
-from nas.report.content import Content
+from nas.report.content import Content, candidate
 
 if TYPE_CHECKING:
     from nas.metadataset import MetaDataset
@@ -53,6 +53,7 @@ def of_result(result: Result) -> Content:
         end=Voices.of(result.explanation),
         description=data.describe(),
         notes=result.notes,
+        found=candidate(result.best),
         device=result.device,
         versions=versions(),
     )
