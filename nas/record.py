@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, Literal, cast, get_args
 
 from nas.architecture import Architecture, Value
@@ -21,12 +22,16 @@ from nas.errors import HistoryError, NasError, SearchError, nearest
 Status = Literal["complete", "diverged", "oom", "timeout", "error"]
 Purpose = Literal["screen", "confirm"]
 
-SCHEMA_VERSION = 1
-"""Of everything stored: raised whenever a field of this module changes its name or its meaning."""
+SCHEMA_VERSION = 2
+"""Of everything stored: raised whenever a field of this module changes its name or its meaning.
+
+2: ``DatasetInfo.sketch``. What version 1 wrote is read as it is.
+"""
 
 STATUSES: tuple[str, ...] = get_args(Status)
 PURPOSES: tuple[str, ...] = get_args(Purpose)
 MESSAGE_LENGTH = 500
+SKETCH_LENGTH = 1024
 LARGEST = 2**63 - 1
 
 Kind = tuple[type, ...]
@@ -224,6 +229,11 @@ class Record:
         """The score, higher is better; None where the evaluation failed."""
         return self.outcome.score
 
+    @property
+    def status(self) -> Status:
+        """How the evaluation ended."""
+        return self.outcome.status
+
     def to_dict(self) -> dict[str, Any]:
         """Returns all fields as a JSON-ready dict; architecture, fidelity and outcome nested."""
         return {
@@ -265,6 +275,7 @@ class DatasetInfo:
     """What a history keeps of a dataset: its fingerprint, its name as given, its sizes, its meta-features; no raw data.
 
     metafeatures: name -> number; values that are not finite are left out. family groups datasets of one origin.
+    sketch: one-way hashes of some rows (``nas.sketch``), by which the same data grown is recognised; empty if unknown.
     """
 
     fingerprint: str
@@ -277,6 +288,7 @@ class DatasetInfo:
     family: str = ""
     metafeatures: Mapping[str, float] = field(default_factory=dict)
     metafeatures_version: int = 1
+    sketch: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.fingerprint:
@@ -284,15 +296,21 @@ class DatasetInfo:
         for name in ("rows", "columns", "classes", "metafeatures_version"):
             object.__setattr__(self, name, _count(f"dataset.{name}", getattr(self, name)))
         object.__setattr__(self, "metafeatures", _finite(self.metafeatures))
+        values = tuple(_count("dataset.sketch", value) for value in self.sketch)
+        if len(values) > SKETCH_LENGTH or any(low >= high for low, high in pairwise(values)):
+            raise HistoryError(f"dataset.sketch must be at most {SKETCH_LENGTH} ascending integers, each once.")
+        object.__setattr__(self, "sketch", values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns all fields as a JSON-ready dict."""
-        return {name: getattr(self, name) for name in _DATASET} | {"metafeatures": dict(self.metafeatures)}
+        """Returns all fields as a JSON-ready dict; an empty sketch is left out, as in version 1."""
+        fields = {name: getattr(self, name) for name in _DATASET} | {"metafeatures": dict(self.metafeatures)}
+        return fields | ({"sketch": list(self.sketch)} if self.sketch else {})
 
     @classmethod
     def from_dict(cls, data: object) -> DatasetInfo:
         """Returns the description that ``to_dict`` gave; anything else is a HistoryError."""
-        fields = checked_fields("dataset", data, _DATASET)
+        optional = {"sketch": LIST} if isinstance(data, dict) and "sketch" in data else {}
+        fields = checked_fields("dataset", data, _DATASET | optional)
         _all_numbers("dataset.metafeatures", fields["metafeatures"])
         return cls(**fields)
 

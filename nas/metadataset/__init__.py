@@ -9,7 +9,18 @@ Parquet files; ``distance`` how far datasets are apart.
 
 from __future__ import annotations
 
+from nas.metadataset.merging import Merged, Removed
 from nas.metadataset.store import MetaDataset, Snapshot, shipped
 from nas.record import DatasetInfo, PastDataset, Record, SearchInfo
 
-__all__ = ["DatasetInfo", "MetaDataset", "PastDataset", "Record", "SearchInfo", "Snapshot", "shipped"]
+__all__ = [
+    "DatasetInfo",
+    "Merged",
+    "MetaDataset",
+    "PastDataset",
+    "Record",
+    "Removed",
+    "SearchInfo",
+    "Snapshot",
+    "shipped",
+]

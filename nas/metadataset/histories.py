@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from os import PathLike
 
-from nas.metadataset.store import MetaDataset, Snapshot, shipped
+from nas.metadataset.store import MetaDataset, Snapshot, shipped_past
 from nas.record import PastDataset
 
 YOURS = "yours"  # the default history: the user's own, and what is shipped
@@ -19,7 +19,7 @@ class Histories:
         self._opened: list[MetaDataset] = []
         place = None if history == YOURS else history
         with_shipped = history is not None and not isinstance(history, MetaDataset)
-        self._shipped: list[PastDataset] = shipped().past() if with_shipped else []
+        self._shipped: list[PastDataset] = shipped_past() if with_shipped else []
         if history is None:
             self.history = None
         else:

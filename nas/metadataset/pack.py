@@ -8,9 +8,9 @@ of a dataset or a search). Reading it executes nothing, allocates no more than t
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,20 @@ from typing import Any
 from nas.architecture import Architecture
 from nas.errors import HistoryError
 from nas.metadataset.rows import COLUMNS, Row, dumps, loads, record_of
-from nas.record import SCHEMA_VERSION, DatasetInfo, SearchInfo
+from nas.record import SCHEMA_VERSION, DatasetInfo, SearchInfo, digest_of
 
 FORMAT = "nas-history-pack"
 VERSION = 1
 REVEALS = (
-    "Of each dataset: its name as given, fingerprint, sizes and meta-features. Of each search: its space, protocol and "
-    "seed. Of each training: architecture, settings, scores, learning curve and cost. No raw data, no messages."
+    "Of each dataset: its name{}, kind, task, family{}, numbers of rows, columns and classes, meta-features, "
+    "fingerprint (who has the very same data can tell){}. Of each search: its name{}, space, protocol, seed, "
+    "controller, times. Of each training: architecture, settings, scores, learning curve, cost, device, engine "
+    "version, time. No rows, no names of columns, categories or classes, no messages of failures."
 )
-MAX_ROWS = 2_000_000
-MAX_COLUMN = 64 * 2**20  # bytes of one column as encoded, that is with repeated texts counted once
-MAX_TOTAL = 2**30  # bytes of all columns with repeated texts counted each time
+MAX_ROWS = 250_000
+MAX_ENCODED = 2**28  # bytes of all columns as encoded, that is with repeated texts counted once
+MAX_TOTAL = 2**29  # bytes of all texts with repeated ones counted each time
+BATCH = 4096
 
 _KINDS = ("dataset", "search", "record")
 _ALL: Mapping[str, type] = {"kind": str, "info": str, **COLUMNS}
@@ -45,15 +48,34 @@ class Content:
     architectures: dict[str, Architecture]
 
 
-def write(path: Path, datasets: Sequence[DatasetInfo], searches: Sequence[SearchInfo], rows: Sequence[Row]) -> Path:
+def reveals(anonymous: bool = False) -> str:
+    """Returns what a pack tells of its maker, in words."""
+    sketch = ", a sketch of up to 64 rows (who has one of these rows entire can tell)"
+    words = (" as a hash", " as a hash", "", " as a hash") if anonymous else ("", "", sketch, "")
+    return REVEALS.format(*words)
+
+
+def write(
+    path: Path,
+    datasets: Sequence[DatasetInfo],
+    searches: Sequence[SearchInfo],
+    rows: Sequence[Row],
+    anonymous: bool = False,
+) -> Path:
     """Writes a pack and returns its path; the file appears whole or not at all."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if anonymous:
+        datasets, searches, rows = _anonymous(datasets, searches, rows)
     lines: list[Row] = [{"kind": "dataset", "info": dumps(info.to_dict())} for info in datasets]
     lines += [{"kind": "search", "info": dumps(info.to_dict())} for info in searches]
     lines += [row | {"kind": "record", "message": ""} for row in rows]
-    head = {"format": FORMAT, "version": VERSION, "schema": SCHEMA_VERSION, "reveals": REVEALS}
+    if len(lines) > MAX_ROWS:
+        raise HistoryError(
+            f"A pack holds at most {MAX_ROWS} rows, but this history has {len(lines)}; merge it instead."
+        )
+    head = {"format": FORMAT, "version": VERSION, "schema": SCHEMA_VERSION, "reveals": reveals(anonymous)}
     head["created"] = datetime.now(UTC).isoformat(timespec="seconds")
     table = pa.table({name: pa.array([line.get(name) for line in lines], _type(name)) for name in _ALL})
     table = table.replace_schema_metadata({_KEY: dumps(head).encode()})
@@ -62,36 +84,20 @@ def write(path: Path, datasets: Sequence[DatasetInfo], searches: Sequence[Search
         pq.write_table(table, temporary, compression="zstd", compression_level=9)
         os.replace(temporary, path)
     except (OSError, pa.ArrowException) as error:
+        raise HistoryError(f"The pack {path} cannot be written: {_first_line(error)}.") from error
+    finally:
         with suppress(OSError):
             temporary.unlink()
-        raise HistoryError(f"The pack {path} cannot be written: {_first_line(error)}.") from error
     return path
 
 
-def read(path: Path) -> Content:
-    """Returns the content of a pack; HistoryError, one sentence, where it is none or any field of it is unsound."""
-    import pyarrow.parquet as pq
+def read(path: Path, checked: bool = True) -> Content:
+    """Returns the content of a pack; HistoryError, one sentence, where it is none or any field of it is unsound.
 
-    if not path.is_file():
-        raise HistoryError(f"There is no pack at {path}; check the path.")
-    texts = [name for name, kind in _ALL.items() if kind is str]
-    try:
-        with pq.ParquetFile(path) as file:
-            _check_head(path, file.schema_arrow.metadata or {})
-            _check_shape(path, file)
-        with pq.ParquetFile(path, read_dictionary=texts) as file:
-            columns = _columns(path, file.read(columns=list(_ALL), use_threads=False))
-    except HistoryError:
-        raise
-    except Exception as error:  # pyarrow answers garbage with a dozen kinds, KeyError and MemoryError among them
-        raise HistoryError(f"{path} is not a pack of this library, or is cut short: {_first_line(error)}.") from error
-    return _content(path, columns)
-
-
-def _content(path: Path, columns: Mapping[str, list[Any]]) -> Content:
+    checked: whether records are checked too; without it only their columns are of the right kinds.
+    """
     content = Content([], [], [], {})
-    for number, values in enumerate(zip(*columns.values(), strict=True)):
-        row = dict(zip(columns, values, strict=True))
+    for number, row in enumerate(_lines(path)):
         kind, info = row.pop("kind"), row.pop("info")
         try:
             if kind == "dataset":
@@ -99,13 +105,59 @@ def _content(path: Path, columns: Mapping[str, list[Any]]) -> Content:
             elif kind == "search":
                 content.searches.append(SearchInfo.from_dict(loads(_text(info))))
             elif kind == "record":
-                record_of(row, content.architectures)
+                if checked:
+                    record_of(row, content.architectures)
                 content.rows.append(row)
             else:
                 raise HistoryError(f"kind must be one of {', '.join(_KINDS)}, but got {str(kind)[:80]!r}.")
         except HistoryError as error:
             raise HistoryError(f"Row {number} of the pack {path} is unsound: {error}") from error
     return content
+
+
+def _lines(path: Path) -> Iterator[Row]:
+    """Yields the rows of a pack, decoded a batch at a time; equal texts are one object."""
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise HistoryError(f"There is no pack at {path}; check the path.")
+    texts = [name for name, kind in _ALL.items() if kind is str]
+    known: dict[str, str] = {}
+    total = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            _check_head(path, file.schema_arrow.metadata or {})
+            _check_shape(path, file)
+        with pq.ParquetFile(path, read_dictionary=texts) as file:
+            for batch in file.iter_batches(BATCH, columns=list(_ALL), use_threads=False):
+                total += _decoded_size(batch)
+                if total > MAX_TOTAL:
+                    raise HistoryError(f"The texts of the pack {path} exceed {MAX_TOTAL} bytes; split it.")
+                columns = [_values(batch.column(name), known) for name in _ALL]
+                yield from (dict(zip(_ALL, values, strict=True)) for values in zip(*columns, strict=True))
+    except HistoryError:
+        raise
+    except Exception as error:  # pyarrow answers garbage with a dozen kinds, KeyError and MemoryError among them
+        raise HistoryError(f"{path} is not a pack of this library, or is cut short: {_first_line(error)}.") from error
+
+
+def _anonymous(
+    datasets: Sequence[DatasetInfo], searches: Sequence[SearchInfo], rows: Sequence[Row]
+) -> tuple[list[DatasetInfo], list[SearchInfo], list[Row]]:
+    """Returns these with hashes for every name that a person gave, and without sketches."""
+
+    def named(search: str, dataset: str) -> str:
+        return f"{dataset[:12]}-{digest_of(search)[:12]}"
+
+    infos = [
+        replace(info, name=info.fingerprint[:12], family=info.family and digest_of(info.family)[:12], sketch=())
+        for info in datasets
+    ]
+    return (
+        infos,
+        [replace(info, name=named(info.name, info.dataset)) for info in searches],
+        [row | {"search": named(row["search"], row["dataset"])} for row in rows],
+    )
 
 
 def _check_head(path: Path, metadata: Mapping[bytes, bytes]) -> None:
@@ -132,38 +184,30 @@ def _check_shape(path: Path, file: Any) -> None:
         raise HistoryError(f"The pack {path} does not have the columns of a pack; it was made by something else.")
     if file.metadata.num_rows > MAX_ROWS:
         raise HistoryError(f"The pack {path} has {file.metadata.num_rows} rows, but at most {MAX_ROWS} are read.")
-    sizes = dict.fromkeys(_ALL, 0)
-    for group in range(file.metadata.num_row_groups):
-        for index in range(file.metadata.num_columns):
-            column = file.metadata.row_group(group).column(index)
-            sizes[column.path_in_schema] += column.total_uncompressed_size
-    for name, size in sizes.items():
-        if size > MAX_COLUMN:
-            raise HistoryError(
-                f"The column {name} of the pack {path} has {size} bytes, but at most {MAX_COLUMN} are read."
-            )
+    metadata = file.metadata
+    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+    size = sum(group.column(index).total_uncompressed_size for group in groups for index in range(group.num_columns))
+    if size > MAX_ENCODED:
+        raise HistoryError(f"The columns of the pack {path} have {size} bytes, but at most {MAX_ENCODED} are read.")
 
 
-def _columns(path: Path, table: Any) -> dict[str, list[Any]]:
-    """Returns each column as a list whose equal texts are one object, so that repetition costs no memory."""
+def _decoded_size(batch: Any) -> int:
+    """Returns the bytes of a batch's texts, each counted as often as it occurs, without decoding them."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    columns, total = {}, 0
-    for name in _ALL:
-        values = table.column(name).unify_dictionaries().combine_chunks()
-        if isinstance(values, pa.ChunkedArray):
-            values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
-        if pa.types.is_dictionary(values.type):
-            lengths = pc.binary_length(values.dictionary).take(values.indices)
-            total += pc.sum(lengths).as_py() or 0
-            if total > MAX_TOTAL:
-                raise HistoryError(f"The texts of the pack {path} exceed {MAX_TOTAL} bytes; split it.")
-            texts = values.dictionary.to_pylist()
-            columns[name] = [None if index is None else texts[index] for index in values.indices.to_pylist()]
-        else:
-            columns[name] = values.to_pylist()
-    return columns
+    columns = [column for column in batch.columns if pa.types.is_dictionary(column.type)]
+    return sum(pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0 for column in columns)
+
+
+def _values(column: Any, known: dict[str, str]) -> list[Any]:
+    """Returns a column as a list; texts that were met before are the same objects."""
+    import pyarrow as pa
+
+    if not pa.types.is_dictionary(column.type):
+        return list(column.to_pylist())
+    texts = [known.setdefault(text, text) for text in column.dictionary.to_pylist()]
+    return [None if index is None else texts[index] for index in column.indices.to_pylist()]
 
 
 def _type(name: str) -> Any:

@@ -59,6 +59,11 @@ def writable(path: Path) -> tuple[Path, str]:
     )
 
 
+def older_copy(path: Path, version: int) -> Path:
+    """Returns where a history of an older version is kept as it was before it was upgraded."""
+    return path.with_name(f"{path.name}.schema{version}")
+
+
 def is_pack(path: Path) -> bool:
     """Returns whether a file is named like a pack, or begins like one."""
     if path.suffix == ".parquet":

@@ -11,10 +11,12 @@ committed, a power cut may lose the last transactions but never the file's integ
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
 from nas.errors import HistoryError
+from nas.metadataset.place import older_copy
 from nas.metadataset.rows import COLUMNS
 from nas.record import SCHEMA_VERSION
 
@@ -64,8 +67,11 @@ RECORDS = sa.Table(
 )
 
 
-def open_file(path: Path, *, read_only: bool) -> sa.Engine:
-    """Returns a checked engine over a SQLite file, made where it is missing; HistoryError if it is something else."""
+def open_file(path: Path, *, read_only: bool) -> tuple[sa.Engine, str]:
+    """Returns a checked engine over a SQLite file, made where it is missing; HistoryError if it is something else.
+
+    The text is a sentence where the file was upgraded, else empty.
+    """
     if _is_new(path):
         if read_only:
             raise HistoryError(f"There is no history at {path}; check the path, or open it for writing to begin one.")
@@ -76,11 +82,11 @@ def open_file(path: Path, *, read_only: bool) -> sa.Engine:
         if read_only and not _readable(engine):
             engine.dispose()
             engine = _sqlite(uri + "?immutable=1")
-        _prepare(engine, str(path), read_only=read_only)
+        notice = _prepare(engine, str(path), read_only=read_only)
     except BaseException:
         engine.dispose()
         raise
-    return engine
+    return engine, notice
 
 
 def open_memory() -> sa.Engine:
@@ -149,8 +155,11 @@ def schema_version(connection: sa.Connection) -> int | None:
     return int(value) if value is not None and str(value).isdecimal() else None
 
 
-def _prepare(engine: sa.Engine, place: str, *, read_only: bool) -> None:
-    """Makes the tables where there are none, and refuses versions this library does not know."""
+def _prepare(engine: sa.Engine, place: str, *, read_only: bool) -> str:
+    """Makes the tables where there are none, upgrades older ones, and refuses versions this library does not know.
+
+    Returns a sentence where something was upgraded, else an empty text.
+    """
     with transaction(engine, place) as connection:
         version = schema_version(connection)
     if version is None and not read_only:
@@ -160,13 +169,51 @@ def _prepare(engine: sa.Engine, place: str, *, read_only: bool) -> None:
                 version = _create(connection, place)
     if version is None:
         raise HistoryError(f"{place} is not a history of this library: it lacks the table {META.name}.")
-    if version != SCHEMA_VERSION:
+    if not 1 <= version <= SCHEMA_VERSION:
         raise HistoryError(
-            f"{place} has schema version {version}, but this library reads version {SCHEMA_VERSION}; "
+            f"{place} has schema version {version}, but this library reads versions 1 to {SCHEMA_VERSION}; "
             "upgrade the library to open it."
         )
+    notice = _upgrade(engine, place, version) if version < SCHEMA_VERSION and not read_only else ""
     if engine.dialect.name == "sqlite" and not read_only:
         _write_ahead(engine, place)
+    return notice
+
+
+def _upgrade(engine: sa.Engine, place: str, version: int) -> str:
+    """Brings tables to this version in one transaction, a file being copied before; returns a sentence about it.
+
+    From 1 to 2 nothing stored changes: a dataset's sketch may be absent.
+    """
+    copied = ""
+    if engine.dialect.name == "sqlite":
+        copied = f"; {_copy(engine, place, version)} holds it as it was"
+    with transaction(engine, place, write=True) as connection:
+        number = sa.update(META).where(META.c.name == "schema_version", META.c.value == str(version))
+        connection.execute(number.values(value=str(SCHEMA_VERSION)))
+    return f"{place} was upgraded from schema version {version} to {SCHEMA_VERSION}{copied}."
+
+
+def _copy(engine: sa.Engine, place: str, version: int) -> Path:
+    """Copies a file, with what its log holds, to one beside it named after its version, unless that is there."""
+    path = Path(place)
+    target = older_copy(path, version)
+    temporary = path.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        if not target.exists():
+            with closing(sqlite3.connect(temporary)) as copy, closing(engine.raw_connection()) as source:
+                assert isinstance(source.driver_connection, sqlite3.Connection)
+                source.driver_connection.backup(copy)
+            shutil.copymode(path, temporary)
+            os.replace(temporary, target)
+    except (OSError, sqlite3.Error) as error:
+        raise HistoryError(
+            f"{place} has schema version {version} and is copied before it is upgraded, but {target} cannot be "
+            f"written ({error}); free some space, or open it read only."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
 
 
 def _create(connection: sa.Connection, place: str) -> int:

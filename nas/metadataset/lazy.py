@@ -1,0 +1,111 @@
+"""Records as they lie in a history, parsed where they are looked at: a search reads all of the past, little of each.
+
+Belongs here: ``StoredRecord``, which is a ``Record`` in every respect. A history of 100,000 records opens in seconds
+because learning curves, costs and choices stay texts until someone asks for them; what is unsound in such a text is a
+HistoryError at that moment. Writing, packs and ``MetaDataset.records`` check every field at once (``rows``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from nas.architecture import Architecture
+from nas.metadataset.rows import COLUMNS, record_of
+from nas.record import PURPOSES, STATUSES, Fidelity, Record, Status
+
+_NAMES = tuple(COLUMNS)
+_PLACE = {name: index for index, name in enumerate(_NAMES)}
+_LATER = ("choices", "architecture", "settings", "outcome")
+_NOW = tuple(
+    (name, _PLACE[name]) for name in _NAMES if name in {field.name for field in fields(Record)} and name not in _LATER
+)
+_FIDELITY = slice(_PLACE["epochs"], _PLACE["splits"] + 1)
+_REPEATED = frozenset(
+    index for name, index in _PLACE.items() if COLUMNS[name] is str and name not in ("key", "outcome", "message")
+)
+_KINDS = {
+    tuple(COLUMNS.values()),
+    tuple(type(None) if name == "score" else kind for name, kind in COLUMNS.items()),
+}
+
+
+class StoredRecord(Record):
+    """A record of a row; made by ``Stored``. Equal to the ``Record`` of the same content, and pickled as one."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _LATER or "_values" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        content = self.__dict__
+        whole = record_of(dict(zip(_NAMES, content["_values"], strict=True)), content["_architectures"])
+        content.update((later, getattr(whole, later)) for later in _LATER)
+        return content[name]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Record):
+            return NotImplemented
+        return all(getattr(self, field.name) == getattr(other, field.name) for field in fields(Record))
+
+    __hash__ = Record.__hash__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Record, tuple(getattr(self, field.name) for field in fields(Record))
+
+    @property
+    def score(self) -> float | None:
+        """The score, higher is better; None where the evaluation failed."""
+        values = self.__dict__.get("_values")
+        return self.outcome.score if values is None else values[_PLACE["score"]]
+
+    @property
+    def status(self) -> Status:
+        """How the evaluation ended."""
+        values = self.__dict__.get("_values")
+        return self.outcome.status if values is None else values[_PLACE["status"]]
+
+
+class Stored:
+    """Makes records of rows; what repeats is kept once. ``architectures`` remembers those parsed, by their JSON."""
+
+    def __init__(self, architectures: dict[str, Architecture]) -> None:
+        self._architectures = architectures
+        self._texts: dict[str, str] = {}
+        self._fidelities: dict[tuple[Any, ...], Fidelity] = {}
+
+    def record(self, row: Sequence[Any]) -> Record:
+        """Returns the record of values in the order of ``COLUMNS``; HistoryError where a plain one is unsound.
+
+        Values that hold JSON are checked when they are looked at.
+        """
+        if not _is_sound(row):
+            record_of(dict(zip(_NAMES, row, strict=True)), self._architectures)  # says what is wrong
+        known = self._texts
+        values = tuple(known.setdefault(v, v) if i in _REPEATED else v for i, v in enumerate(row))
+        made = object.__new__(StoredRecord)
+        content = made.__dict__
+        content.update((name, values[index]) for name, index in _NOW)
+        content["fidelity"] = self._fidelity(values[_FIDELITY])
+        content["_values"] = values
+        content["_architectures"] = self._architectures
+        return made
+
+    def _fidelity(self, numbers: tuple[Any, ...]) -> Fidelity:
+        if numbers not in self._fidelities:
+            self._fidelities[numbers] = Fidelity(*numbers)
+        return self._fidelities[numbers]
+
+
+def _is_sound(row: Sequence[Any]) -> bool:
+    """Returns whether kinds, words and score are those of a record, and numbers at least what they must be."""
+    if tuple(map(type, row)) not in _KINDS:
+        return False
+    status, score = row[_PLACE["status"]], row[_PLACE["score"]]
+    return (
+        row[_PLACE["purpose"]] in PURPOSES
+        and status in STATUSES
+        and (status == "complete") == (score is not None and math.isfinite(score))
+        and min(row[_PLACE["number"]], row[_PLACE["seed"]]) >= 0
+        and min(row[_FIDELITY]) >= 1
+    )
