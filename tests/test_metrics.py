@@ -8,7 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.errors import DataError
-from nas.metrics import METRICS, display, mean_error, metrics, row_losses, score, score_of, standard_error
+from nas.metrics import (
+    METRICS,
+    Predicted,
+    display,
+    find_metric,
+    mean_error,
+    metrics,
+    row_losses,
+    score,
+    score_of,
+    standard_error,
+)
 
 
 def probabilities(rng: np.random.Generator, n: int, k: int, sharpness: float = 1.0) -> np.ndarray:
@@ -121,6 +132,149 @@ def test_error_of_weights_agrees_with_the_bootstrap():
         again.append(np.average(values[i], weights=weights[i]))
     assert mean_error(values, weights=weights)[1] == pytest.approx(np.std(again), rel=0.08)
     assert score_of("classification", values, weights) == pytest.approx(-np.average(values, weights=weights))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 5))
+def test_weighted_metrics_equal_scikit_learn_and_repeated_rows(seed, k):
+    from sklearn import metrics as truth
+
+    rng = np.random.default_rng(seed)
+    y = np.r_[np.arange(k), rng.integers(k, size=40)]
+    p, w = probabilities(rng, len(y), k)[rng.integers(len(y), size=len(y))], rng.integers(1, 5, len(y))
+    ours = metrics("classification", p, y, weights=w)
+    for name, value in metrics("classification", np.repeat(p, w, axis=0), np.repeat(y, w)).items():
+        assert ours[name] == pytest.approx(value), name
+    assert ours["balanced_accuracy"] == pytest.approx(truth.balanced_accuracy_score(y, p.argmax(1), sample_weight=w))
+    values = rng.normal(size=len(y))
+    ours = metrics("regression", values, y, 2.0, weights=w)
+    assert ours["r2"] == pytest.approx(truth.r2_score(y, values, sample_weight=w))
+    assert ours["mae"] == pytest.approx(truth.mean_absolute_error(y, values, sample_weight=w))
+    assert ours["nrmse"] == pytest.approx(truth.root_mean_squared_error(y, values, sample_weight=w) / 2)
+    assert score("regression", values, y, 2.0, w) == pytest.approx(-ours["nrmse"])
+
+
+# ------------------------------------------------------------------------------------------- scorers of scikit-learn
+
+
+@pytest.mark.parametrize("k", [2, 3])
+@pytest.mark.parametrize("name", ["roc_auc", "roc_auc_ovr", "f1", "f1_macro", "neg_log_loss", "balanced_accuracy"])
+def test_scorers_by_name_say_what_they_say_of_a_model(name, k):
+    from sklearn.datasets import load_iris
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import get_scorer
+
+    X, y = load_iris(return_X_y=True)
+    X, y = X[y < k], y[y < k]
+    X = X + np.random.default_rng(0).normal(size=X.shape)
+    model = LogisticRegression(max_iter=500).fit(X, y)
+    classes = ("setosa", "versicolor", "virginica")[:k]
+    w = np.random.default_rng(1).uniform(size=len(y))
+    if k == 3 and name in ("roc_auc", "f1"):
+        with pytest.raises(DataError, match=f"with 3 classes use '{name}_(ovr|macro)'"):
+            find_metric(name, "classification", y, classes)
+        return
+    found = find_metric(name, "classification", y, classes)
+    p = model.predict_proba(X)
+    assert (found.name, found.task) == (name, "classification")
+    assert found.measure(p, y) == pytest.approx(get_scorer(name)(model, X, y))
+    assert found.measure(p, y, weights=w) == pytest.approx(get_scorer(name)(model, X, y, sample_weight=w))
+
+
+def test_scorer_objects_and_functions_see_the_users_classes():
+    from sklearn.metrics import f1_score, make_scorer
+
+    rng = np.random.default_rng(0)
+    p, y = probabilities(rng, 90, 2), rng.integers(2, size=90)
+    words = np.array(["no", "yes"])[y]
+
+    def share_of_yes(estimator, X, y) -> float:
+        assert set(y) == {"no", "yes"}
+        return float((estimator.predict(X) == "yes").mean())
+
+    for scorer, expected in (
+        (make_scorer(f1_score, pos_label="no"), f1_score(words, np.array(["no", "yes"])[p.argmax(1)], pos_label="no")),
+        (share_of_yes, (p.argmax(1) == 1).mean()),
+    ):
+        found = find_metric(scorer, "classification", y, ("no", "yes"))
+        assert found.measure(p, y) == pytest.approx(expected)
+    assert "share_of_yes" in found.name
+    whole = find_metric(make_scorer(f1_score, pos_label=7), "classification", y, ("3", "7"))
+    assert whole.measure(p, y) == pytest.approx(f1_score(y, p.argmax(1)))
+
+
+def test_scorers_of_numbers():
+    rng = np.random.default_rng(0)
+    y = rng.gamma(2.0, size=200)
+    found = find_metric("neg_mean_absolute_error", "regression", y)
+    assert found.measure(y + 0.5, y) == pytest.approx(-0.5)
+    assert np.isnan(found.measure(y * np.nan, y))
+    with pytest.raises(DataError, match="cannot score this regression: Mean Squared"):
+        find_metric("neg_mean_squared_log_error", "regression", y).measure(-y, y)
+
+
+@pytest.mark.parametrize(
+    ("metric", "task", "words"),
+    [
+        ("roc_acu", "classification", "did you mean 'roc_auc'"),
+        ("briar", "classification", "did you mean 'brier'"),
+        ("r2", "classification", "measures numbers"),
+        ("accuracy", "regression", "cannot score this regression"),
+        ("f1_samples", "classification", "cannot score this classification"),
+        (3, "regression", "got 3"),
+        (lambda estimator, X, y: {"a": 1}, "regression", "cannot score"),
+        (lambda y_true, y_pred: 1.0, "regression", "make_scorer"),
+    ],
+)
+def test_metrics_that_cannot_be(metric, task, words):
+    y = np.array([0, 1, 1, 0]) if task == "classification" else np.array([0.5, 1.5, 2.5, 3.25])
+    with pytest.raises(DataError) as caught:
+        find_metric(metric, task, y, ("a", "b") if task == "classification" else ())
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_default_metrics_are_the_scores_of_before():
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=80)
+    parts = [Predicted(probabilities(rng, 80, 3), y, np.arange(80)) for _ in range(2)]
+    found = find_metric(None, "classification", y, ("a", "b", "c"))
+    assert found.name == find_metric("brier", "classification", y, ("a", "b", "c")).name == "brier"
+    assert found.score(parts) == np.mean([score("classification", part.predictions, y) for part in parts])
+    losses = np.concatenate([row_losses("classification", part.predictions, y) for part in parts])
+    assert found.standard_error(parts) == standard_error("classification", losses, np.r_[np.arange(80), np.arange(80)])
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_standard_error_of_a_scorer_agrees_with_the_bootstrap(grouped):
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(2)
+    groups = np.repeat(np.arange(120), 5) if grouped else np.arange(600)
+    y = rng.integers(2, size=120)[groups // (1 if grouped else 5)] if grouped else rng.integers(2, size=600)
+    logit = 1.2 * y + rng.normal(size=120 if grouped else 600)[groups] + 0.1 * rng.normal(size=600)
+    p = 1 / (1 + np.exp(-logit))
+    part = Predicted(np.stack([1 - p, p], axis=1), y, groups)
+    found = find_metric("roc_auc", "classification", y, ("a", "b"))
+    count, again = len(np.unique(groups)), []
+    members = [np.flatnonzero(groups == g) for g in range(count)]
+    for _ in range(300):
+        rows = np.concatenate([members[g] for g in rng.integers(count, size=count)])
+        again.append(roc_auc_score(y[rows], p[rows]))
+    assert found.standard_error([part]) == pytest.approx(np.std(again), rel=0.5)  # 20 blocks: 17 % by chance alone
+    assert found.standard_error([part, part]) == pytest.approx(found.standard_error([part]))
+    assert np.isnan(found.standard_error([Predicted(part.predictions, y, np.zeros(600))]))
+
+
+def test_classes_that_validation_lacks_do_not_stop_a_scorer():
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=60)
+    found = find_metric("roc_auc_ovr", "classification", np.r_[y, 3], ("a", "b", "c", "d"))
+    p = probabilities(rng, 60, 4)
+    shares = p[:, :3] / p[:, :3].sum(axis=1, keepdims=True)
+    from sklearn.metrics import roc_auc_score
+
+    assert found.measure(p, y) == pytest.approx(roc_auc_score(y, shares, multi_class="ovr"))
 
 
 def test_edges_are_finite_and_quiet():
