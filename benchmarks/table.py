@@ -25,6 +25,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,13 @@ Decision = Mapping[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """n choices of one space on T tasks.
+    """n choices on T tasks; usually of one space, but what can be chosen may differ from task to task.
 
     Attributes:
         name: For readers.
         digest: Of the content.
-        space: The measured choices, in the order of the rows.
+        spaces: Each with those of the choices that are of it, in the order of the rows.
+        where: [n] index of the space of each row.
         val: [n, T] higher is better, NaN where not measured.
         test: [n, T] or None.
         infos: [T] name, family and, where known, meta-features of each task.
@@ -69,7 +71,8 @@ class Table:
 
     name: str
     digest: str
-    space: MeasuredSpace
+    spaces: tuple[MeasuredSpace, ...]
+    where: np.ndarray
     val: np.ndarray
     test: np.ndarray | None
     infos: tuple[DatasetInfo, ...]
@@ -82,15 +85,15 @@ class Table:
         self, search: str, number: int, task: DatasetInfo, row: int, score: float, fidelity: Fidelity = THOROUGH
     ) -> Record:
         """Returns the evaluation of a row as a search would have recorded it."""
-        choices = self.space.measured[row]
+        space, choices = self.spaces[self.where[row]], self.choices[row]
         return Record(
             search=search,
             number=number,
             dataset=task.fingerprint,
-            space=self.space.name,
-            space_fingerprint=self.space.fingerprint,
+            space=space.name,
+            space_fingerprint=space.fingerprint,
             choices=choices,
-            architecture=self.space.architecture(choices),
+            architecture=space.architecture(choices),
             settings=self._settings[row],
             fidelity=fidelity,
             seed=0,
@@ -100,6 +103,16 @@ class Table:
             engine="table",
             created=CREATED,
         )
+
+    def space_for(self, task: int) -> MeasuredSpace:
+        """Returns what can be chosen on a task: the choices at ``measured(task)``, in that order."""
+        rows = self.measured(task)
+        key = rows.tobytes()
+        if key not in self._cut:
+            space = self.spaces[self.where[rows[0]]]
+            places = [space.rows[identity(self.choices[row])] for row in rows]
+            self._cut[key] = space if len(places) == len(space.measured) else space.only(places)
+        return self._cut[key]
 
     def toys(self, count: int, rng: np.random.Generator) -> list[PastDataset]:
         """Returns ``count`` searches of two epochs whose scores are random."""
@@ -113,8 +126,18 @@ class Table:
         return PastDataset(info, tuple(self.record(name, i, info, int(row), s, TOY) for i, (row, s) in pairs))
 
     @cached_property
+    def choices(self) -> list[Choices]:
+        """[n]"""
+        each = [iter(space.measured) for space in self.spaces]
+        return [next(each[k]) for k in self.where]
+
+    @cached_property
     def _settings(self) -> list[dict[str, Value]]:
-        return [self.space.settings(c) for c in self.space.measured]
+        return [self.spaces[k].settings(c) for k, c in zip(self.where, self.choices, strict=True)]
+
+    @cached_property
+    def _cut(self) -> dict[bytes, MeasuredSpace]:
+        return {}
 
 
 def load(path: Path) -> Table:
@@ -145,34 +168,54 @@ def load(path: Path) -> Table:
     choices = [{path: names[i] for (path, names), i in zip(labels.items(), row, strict=True)} for row in arch]
     infos = tuple(described(str(t), str(f)) for t, f in zip(tasks, families, strict=True))
     digest = hashlib.sha256(arch.tobytes() + val.tobytes() + str(content["decisions"]).encode()).hexdigest()
-    return Table(path.stem, digest, MeasuredSpace(space, choices), val, test, infos)
+    where = np.zeros(len(val), dtype=int)
+    return Table(path.stem, digest, (MeasuredSpace(space, choices),), where, val, test, infos)
 
 
 def of_pack(path: Path | None = None) -> Table:
     """Returns what the shipped knowledge (or a pack at ``path``) holds of the tabular space, meta-features included.
 
-    Only what was measured on a dataset can be proposed there; a failed training scores as the worst of its dataset.
+    Which decisions there are depends on the columns of a dataset; its space is found again by fingerprint, and a
+    dataset whose space this version no longer makes is left out. A failed training scores as the worst of its dataset.
     """
-    from search_spaces import tabular
-
     with MetaDataset.from_pack(path) if path else shipped() as history:
         past = history.past()
-    space = tabular()
-    records = [(t, r) for t, p in enumerate(past) for r in p.records if r.purpose == "screen" and r.space == space.name]
-    records = [(t, r) for t, r in records if space.contains(r.choices)]
-    places: dict[Any, int] = {}
-    choices: list[Choices] = []
-    for _, record in records:
-        if places.setdefault(identity(record.choices), len(choices)) == len(choices):
-            choices.append(dict(record.choices))
+    known = _tabular_spaces()
+    past = [p for p in past if all(r.space_fingerprint in known for r in p.records)]
+    scores: dict[tuple[str, Any], dict[int, float | None]] = {}
+    choices: dict[tuple[str, Any], Choices] = {}
+    for task, dataset in enumerate(past):
+        for record in dataset.records:
+            key = record.space_fingerprint, identity(record.choices)
+            choices.setdefault(key, dict(record.choices))
+            scores.setdefault(key, {})[task] = record.score
     val = np.full((len(choices), len(past)), np.nan)
-    for t, record in records:
-        val[places[identity(record.choices)], t] = -np.inf if record.score is None else record.score
-    finite = np.where(np.isfinite(val), val, np.nan)
-    val = np.where(np.isneginf(val), np.nanmin(finite, axis=0), val)
+    for row, found in enumerate(scores.values()):
+        for task, score in found.items():
+            val[row, task] = -np.inf if score is None else score
+    worst = [min(column[np.isfinite(column)], default=0.0) for column in val.T]
+    val = np.where(np.isneginf(val), worst, val)
+    prints = list(dict.fromkeys(fingerprint for fingerprint, _ in choices))
+    spaces = [MeasuredSpace(known[f], [c for (g, _), c in choices.items() if f == g]) for f in prints]
+    where = np.array([prints.index(fingerprint) for fingerprint, _ in choices])
     digest = hashlib.sha256(val.tobytes() + repr(choices).encode()).hexdigest()
-    name = path.stem if path else "pack"
-    return Table(name, digest, MeasuredSpace(space, choices), val, None, tuple(p.info for p in past))
+    infos = tuple(p.info for p in past)
+    return Table(path.stem if path else "pack", digest, tuple(spaces), where, val, None, infos)
+
+
+def _tabular_spaces() -> dict[str, SearchSpace]:
+    """Every space for tables that a dataset can have, by fingerprint."""
+    from search_spaces import tabular
+
+    numbers, flags = (0, 1, 17, 33, 65, 129), (False, True)  # of columns: each gives other sizes of embeddings
+    found = {}
+    for numeric, missing, categorical, embed, classes in product(numbers, flags, flags, flags, flags):
+        if numeric or categorical:
+            space = tabular(
+                numeric=numeric, missing=missing, categorical=categorical, embed=embed, classification=classes
+            )
+            found[space.fingerprint] = space
+    return found
 
 
 def described(name: str, family: str) -> DatasetInfo:

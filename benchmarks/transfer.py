@@ -165,7 +165,7 @@ def _remember(store: MetaDataset, source: Table, task: int, rows: np.ndarray, sc
     info = source.infos[task]
     store.add_dataset(info)
     name = f"past-{task}"
-    store.add_search(SearchInfo(name, info.fingerprint, source.space.name, created=CREATED))
+    store.add_search(SearchInfo(name, info.fingerprint, source.spaces[0].name, created=CREATED))
     pairs = enumerate(zip(rows, scores, strict=True))
     store.append([source.record(name, i, info, int(row), float(score)) for i, (row, score) in pairs])
 
@@ -174,7 +174,7 @@ def search(made: Factory, protocol: Protocol, target: int, seed: int, past: tupl
     """Returns what a controller evaluates on the target, in order; its time is that of ``ask`` and ``tell``."""
     table, info = protocol.table, protocol.table.infos[target]
     rows = table.measured(target)
-    space = _space(table, rows)
+    space = table.space_for(target)
     problem = Problem(
         space=space, seed=SEEDS * target + seed, past=past, metafeatures=info.metafeatures, dataset=info.fingerprint,
         task=info.task, kind=info.kind,
@@ -195,18 +195,6 @@ def search(made: Factory, protocol: Protocol, target: int, seed: int, past: tupl
         ms.append(round(1e3 * (asked - began + told - telling), 3))
         began = time.perf_counter()
     return Run(found, ms)
-
-
-_SPACES: dict[tuple[str, bytes], Any] = {}
-
-
-def _space(table: Table, rows: np.ndarray) -> Any:
-    if len(rows) == len(table.val):
-        return table.space
-    key = (table.digest, rows.tobytes())
-    if key not in _SPACES:
-        _SPACES[key] = table.space.only(rows)
-    return _SPACES[key]
 
 
 # ---- controllers -----------------------------------------------------------------------------------------------------

@@ -47,17 +47,17 @@ def path(tmp_path_factory):
 def test_rows_are_the_choices_of_the_space_and_tell_architectures_apart(path):
     table = load(path)
     raw = np.load(path)
-    assert table.space.size == len(raw["arch"])
-    for row, choices in zip(raw["arch"], table.space.measured, strict=True):
+    assert table.spaces[0].size == len(raw["arch"])
+    for row, choices in zip(raw["arch"], table.choices, strict=True):
         assert [d["values"].index(type(d["values"][0])(str(choices[d["name"]]).removesuffix("_operation")))
                 for d in DECISIONS] == list(row)  # fmt: skip
-    keys = {table.space.architecture(c).key for c in table.space.measured}
+    keys = {table.spaces[0].architecture(c).key for c in table.choices}
     computed = set()
-    for c in table.space.measured:
+    for c in table.choices:
         ops = (c["op_1"], c["op_2"]) if c["input_1"] == "1" else tuple(sorted((c["op_1"], c["op_2"])))  # side by side
         computed.add((c["input_1"], ops, c["depth"], c["agg"]))
     assert len(keys) == len(computed)
-    ordered = [name for name, domain in table.space.decisions().items() if domain.ordered]
+    ordered = [name for name, domain in table.spaces[0].decisions().items() if domain.ordered]
     assert ordered == ["depth"]
 
 
@@ -76,7 +76,7 @@ def test_edges_of_a_cell_become_edges_of_the_graph():
 
 
 def test_whatever_is_proposed_was_measured(path):
-    space = load(path).space
+    space = load(path).spaces[0]
     rng = np.random.default_rng(0)
     a, b = space.sample(rng), space.sample(rng)
     proposed = [space.default(), space.adapt({"depth": 5}), space.cross_over(a, b, rng)]
@@ -95,7 +95,7 @@ def test_the_past_is_of_other_families_and_holds_what_was_measured(path):
     assert past["plain"] == again
     for plain in past["plain"]:
         task = "abc".index(plain.info.name)
-        truth = {identity(c): v for c, v in zip(table.space.measured, table.val[:, task], strict=True)}
+        truth = {identity(c): v for c, v in zip(table.choices, table.val[:, task], strict=True)}
         assert all(truth[identity(r.choices)] == r.score for r in plain.records)
         assert len({identity(r.choices) for r in plain.records}) == 20
     plain, negated, shuffled = ([r.score for r in past[n][0].records] for n in ("plain", "negated", "shuffled"))
@@ -157,5 +157,5 @@ def test_errors_say_what_is_wrong(tmp_path):
 
 def test_a_named_controller_is_made_as_in_a_search(path):
     table = load(path)
-    controller = factory("random")(Problem(space=table.space))
-    assert table.space.contains(controller.ask()[0])
+    controller = factory("random")(Problem(space=table.spaces[0]))
+    assert table.spaces[0].contains(controller.ask()[0])

@@ -13,6 +13,8 @@ class ColdGaussianProcess(Ranking):
     def utility(self, rng: np.random.Generator) -> np.ndarray:
         if len(self.rows) < START:
             return rng.random(len(self.pool.choices))
-        y = standardised(np.array(self.scores))
-        mean, deviation = Process(self.D[:, self.rows], y).predict(self.D)
-        return expected_improvement(mean, deviation, y.max())
+        mean, deviation = self.expectation(rng)
+        return expected_improvement(mean, deviation, standardised(np.array(self.scores)).max())
+
+    def expectation(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        return Process(self.D[:, self.rows], standardised(np.array(self.scores))).predict(self.D)

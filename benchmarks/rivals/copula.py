@@ -63,12 +63,21 @@ class CopulaProcess(CopulaSampling):
         m = len(self.pool.choices)
         if self.expected is None and len(self.rows) < START:
             return rng.random(m)
-        mu, sigma = self.expected if self.expected is not None else (np.zeros(m), np.ones(m))
         if len(self.rows) < 2:
-            return mu
-        z = copula(np.array(self.scores))
-        mean, deviation = Process(self.D[:, self.rows], ((z - mu[self.rows]) / sigma[self.rows])).predict(self.D)
-        return expected_improvement(mu + sigma * mean, sigma * deviation, z.max())
+            return self._prior[0]
+        mean, deviation = self.expectation(rng)
+        return expected_improvement(mean, deviation, copula(np.array(self.scores)).max())
+
+    def expectation(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        mu, sigma = self._prior
+        residuals = (copula(np.array(self.scores)) - mu[self.rows]) / sigma[self.rows]
+        mean, deviation = Process(self.D[:, self.rows], residuals).predict(self.D)
+        return mu + sigma * mean, sigma * deviation
+
+    @property
+    def _prior(self) -> tuple[np.ndarray, np.ndarray]:
+        m = len(self.pool.choices)
+        return (np.zeros(m), np.ones(m)) if self.expected is None else self.expected
 
 
 def fitted(B: np.ndarray, rows: np.ndarray, z: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

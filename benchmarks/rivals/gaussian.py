@@ -151,6 +151,16 @@ class Ranking(ABC):
             self.scores.append(min(known, default=0.0) if record.score is None else record.score)
             self.D = np.vstack([self.D, self.pool.distances(self.rows[-1:])])
 
+    def predict(self, choices: Sequence[Choices]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns mean and deviation [q] expected of choices, on the scale the model works on."""
+        mean, deviation = self.expectation(generator(self.problem, len(self.rows)))
+        rows = [self.pool.places[identity(c)] for c in choices]
+        return mean[rows], deviation[rows]
+
+    def expectation(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Returns mean and deviation [m] expected of every choice; zero and one where nothing is modelled."""
+        return np.zeros(len(self.pool.choices)), np.ones(len(self.pool.choices))
+
     def explain(self) -> Explanation:
         return Explanation(notes=((type(self).__doc__ or "").splitlines()[0],))
 

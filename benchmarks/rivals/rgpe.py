@@ -40,6 +40,10 @@ class RankingWeighted(Ranking):
             return rng.random(len(self.pool.choices))
         if not self.rows:
             return np.mean([base.mean for base in self._bases], axis=0)
+        mean, deviation = self.expectation(rng)
+        return expected_improvement(mean, deviation, float(mean[self.rows].max()))
+
+    def expectation(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         y = normal_scores(np.array(self.scores))
         own = Process(self.D[:, self.rows], y)
         weights = self._weights(own, y, rng)
@@ -47,7 +51,7 @@ class RankingWeighted(Ranking):
         predictions.append(own.predict(self.D) if weights[-1] > 0 else (np.zeros(1), np.zeros(1)))
         mean = np.sum([w * m for w, (m, _) in zip(weights, predictions, strict=True) if w > 0], axis=0)
         variance = np.sum([w**2 * d**2 for w, (_, d) in zip(weights, predictions, strict=True) if w > 0], axis=0)
-        return expected_improvement(mean, np.sqrt(np.maximum(variance, 1e-12)), float(mean[self.rows].max()))
+        return mean, np.sqrt(np.maximum(variance, 1e-12))
 
     @cached_property
     def _bases(self) -> list[Base]:

@@ -1,0 +1,129 @@
+"""How long does a controller think? One ask among many candidates, with a large history, on one thread.
+
+``python -m benchmarks.ask_speed --out FILE.json [--controller meta] [--candidates 26000] [--observations 100]``
+``    [--datasets 200] [--records 1000] [--asks 40]``
+
+A cell of four nodes and six operations is searched, of which ``--candidates`` choices exist. Every past dataset has
+``--records`` records of it and twenty meta-features; scores are a sum over decisions, partly shared, with noise. Said
+are the time from the records of the past, in memory, to the first choice; the time of the first ask of a search that is
+opened again with ``--observations`` trainings; and from there on the median and 99th percentile of the time in which a
+result becomes the next choice (``tell`` and ``ask``). Run it with ``OMP_NUM_THREADS=1``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measured_space import MeasuredSpace, identity
+from benchmarks.record import write
+from benchmarks.table import Table, described, space_of
+from benchmarks.transfer import factory
+from nas.controllers import Problem
+from nas.record import PastDataset
+
+OPERATIONS = tuple("abcdef")
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+METAFEATURES = 20
+SHARED, NOISE = 0.7, 0.2
+
+
+def main() -> None:
+    options = _options()
+    rng = np.random.default_rng(0)
+    table = synthetic(options.candidates, options.datasets + 1, rng)
+    past = history(table, options.datasets, options.records, rng)
+    print(f"made {sum(len(p.records) for p in past)} records of {len(past)} datasets", flush=True)
+    target = options.datasets
+    info = table.infos[target]
+    problem = Problem(
+        space=table.spaces[0], seed=0, past=past, metafeatures=info.metafeatures, dataset=info.fingerprint
+    )  # fmt: skip
+    began = time.perf_counter()
+    controller = factory(options.controller)(problem)
+    (choices,) = controller.ask(1)
+    first = time.perf_counter() - began
+    print(f"first choice after {first:.2f} s", flush=True)
+
+    ms: list[float] = []
+    for number in range(options.observations + options.asks):
+        if number < options.observations:  # whatever the controller would have tried
+            choices = table.spaces[0].measured[int(rng.integers(len(table.spaces[0].measured)))]
+        row = table.spaces[0].rows[identity(choices)]
+        record = table.record("target", number, info, row, table.val[row, target])
+        began = time.perf_counter()
+        controller.tell([record])
+        if number >= options.observations - 1:
+            (choices,) = controller.ask(1)
+            ms.append(1e3 * (time.perf_counter() - began))
+    once, steady = ms[0], np.array(ms[1:])
+    result = {
+        "controller": options.controller,
+        "candidates": options.candidates,
+        "observations": options.observations,
+        "past": {"datasets": options.datasets, "records": options.records},
+        "asks": len(steady),
+        "first_s": round(first, 3),
+        "ask_ms": {"median": float(np.median(steady)), "p99": float(np.percentile(steady, 99))},
+        "after_reopening_ms": round(once, 1),
+    }
+    print(
+        f"{options.controller}: first {first:.2f} s; with {options.observations} observations first {once:.0f} ms, "
+        f"then median {np.median(steady):.1f} ms, p99 {np.percentile(steady, 99):.1f} ms over {len(steady)} asks"
+    )
+    write(options.out, result)
+
+
+def synthetic(candidates: int, tasks: int, rng: np.random.Generator) -> Table:
+    """Returns a table of ``candidates`` random cells on ``tasks`` tasks that have something in common."""
+    space, labels = space_of(
+        [
+            {"name": f"op_{a}_{b}", "kind": "edge_op", "source": str(a), "target": str(b), "values": list(OPERATIONS)}
+            for a, b in EDGES
+        ]
+    )
+    every = list(product(range(len(OPERATIONS)), repeat=len(EDGES)))
+    kept = np.array(every)[np.sort(rng.permutation(len(every))[:candidates])]  # [n, decisions]
+    choices = [{name: values[i] for (name, values), i in zip(labels.items(), row, strict=True)} for row in kept]
+    common, own = rng.standard_normal((6, 6)), rng.standard_normal((tasks, 6, 6))
+    effects = SHARED * common + (1 - SHARED) * own  # [tasks, decisions, operations]
+    val = sum(effects[:, j, kept[:, j]].T for j in range(len(EDGES))) + NOISE * rng.standard_normal((len(kept), tasks))
+    names = [f"past{t}" for t in range(tasks)]
+    infos = tuple(
+        replace(described(n, n), metafeatures={f"m{i}": float(v) for i, v in enumerate(rng.random(METAFEATURES))})
+        for n in names
+    )
+    return Table(
+        "synthetic", "", (MeasuredSpace(space, choices),), np.zeros(len(kept), int), np.asarray(val), None, infos
+    )
+
+
+def history(table: Table, datasets: int, records: int, rng: np.random.Generator) -> tuple[PastDataset, ...]:
+    """Returns ``records`` random records of each of the first ``datasets`` tasks."""
+    found = []
+    for t, info in enumerate(table.infos[:datasets]):
+        rows = rng.permutation(len(table.val))[:records]
+        made = (table.record(info.name, i, info, int(row), table.val[row, t]) for i, row in enumerate(rows))
+        found.append(PastDataset(info, tuple(made)))
+    return tuple(found)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--controller", default="meta", help="a name or FILE.py:NAME")
+    parser.add_argument("--candidates", type=int, default=26_000)
+    parser.add_argument("--observations", type=int, default=100)
+    parser.add_argument("--datasets", type=int, default=200)
+    parser.add_argument("--records", type=int, default=1000)
+    parser.add_argument("--asks", type=int, default=40)
+    parser.add_argument("--out", type=Path, required=True)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
