@@ -74,7 +74,8 @@ def evaluate(name: str, dataset: Dataset, splits: Sequence[Split]) -> BaselineRe
 
     ``linear``: logistic regression (C = 1) or ridge (alpha = 1) on standardised numbers (missing = median) and one-hot
     categories. ``boosted_trees``: histogram gradient boosting with its defaults (above two classes with an L2 penalty
-    of 1, and leaves of 5 rows where a class has fewer than 100), categories of up to 255 levels native.
+    of 1, and leaves of 5 rows where a class has fewer than 100), categories of up to 255 levels native. Rows count by
+    their weights where the dataset has them.
     At most ``MAX_ROWS`` rows and some 20 s a split on one core; the note says what was cut.
 
     Raises:
@@ -85,22 +86,24 @@ def evaluate(name: str, dataset: Dataset, splits: Sequence[Split]) -> BaselineRe
     if not splits:
         raise DataError("a baseline needs at least one split, but got none; see Dataset.splits.")
     started = time.perf_counter()
-    predictions, losses, measured = [], [], []
+    predictions, losses, scores, measured = [], [], [], []
     for split in splits:
         rows = np.random.default_rng(0).permutation(split.train)[:MAX_ROWS]
         fitted = _fit(name, dataset.subset(rows))
         predicted = fitted.predict(_take(dataset, split.validation))
-        truth, scale = dataset.y[split.validation], _scale(dataset, split.train)
+        truth, scale = dataset.y[split.validation], dataset.moments(split.train)[1]
+        weights = None if dataset.weights is None else dataset.weights[split.validation]
         predictions.append(predicted)
         losses.append(row_losses(dataset.task, predicted, truth, scale))
-        measured.append(metrics(dataset.task, predicted, truth, scale))
+        scores.append(score_of(dataset.task, losses[-1], weights))
+        measured.append(metrics(dataset.task, predicted, truth, scale, weights))
     seconds = time.perf_counter() - started
     rows_note = f"trained on {MAX_ROWS:,} rows" if max(len(split.train) for split in splits) > MAX_ROWS else ""
     return BaselineResult(
         name=name,
         predictions=predictions,
         row_losses=losses,
-        scores=[score_of(dataset.task, loss) for loss in losses],
+        scores=scores,
         metrics={key: float(np.mean([values[key] for values in measured])) for key in measured[0]},
         milliseconds_per_row=_milliseconds(fitted, _take(dataset, splits[-1].validation[:1])),
         size_bytes=_array_bytes(fitted.holds),
@@ -125,12 +128,15 @@ def _linear(data: Dataset) -> _Fitted:
     columns = _Standardised.fit(data)
     X = columns.of(data.inputs)
     if data.task == "regression":
-        model = Ridge(solver="lsqr" if min(X.shape) > 2000 else "auto").fit(X, data.y.astype(np.float64))
+        model = Ridge(solver="lsqr" if min(X.shape) > 2000 else "auto")
+        model.fit(X, data.y.astype(np.float64), sample_weight=_relative(data.weights))
         return _Fitted(lambda raw: model.predict(columns.of(raw)), (model, columns))
     most = _ITERATIONS["linear"]
     iterations = int(np.clip(LINEAR_WORK / (X.size * data.outputs), 10, most))
     rows = int(min(len(X), max(LINEAR_WORK / (iterations * X.shape[1] * data.outputs), 1000)))
-    logistic = LogisticRegression(max_iter=iterations).fit(X[:rows], data.y[:rows])
+    logistic = LogisticRegression(max_iter=iterations)
+    weights = _relative(data.weights)
+    logistic.fit(X[:rows], data.y[:rows], sample_weight=None if weights is None else weights[:rows])
     note = f"{iterations} of {most} iterations" if iterations < most else ""
     return _Fitted(lambda raw: _spread(logistic, columns.of(raw), data.outputs), (logistic, columns), note)
 
@@ -158,10 +164,12 @@ def _trees(data: Dataset) -> _Fitted:
         settings |= {"l2_regularization": 1.0, "min_samples_leaf": 20 if rarest >= 100 else 5}
     if iterations < most:
         notes.append(f"{iterations} of {most} iterations")
+    weights = _relative(data.weights)
     if data.task == "regression":
-        model = HistGradientBoostingRegressor(**settings).fit(X, data.y.astype(np.float64))
+        model = HistGradientBoostingRegressor(**settings)
+        model.fit(X, data.y.astype(np.float64), sample_weight=weights)
         return _Fitted(lambda raw: model.predict(columns.of(raw)), model, ", ".join(notes))
-    forest = HistGradientBoostingClassifier(**settings).fit(X, data.y)
+    forest = HistGradientBoostingClassifier(**settings).fit(X, data.y, sample_weight=weights)
     return _Fitted(lambda raw: _spread(forest, columns.of(raw), data.outputs), forest, ", ".join(notes))
 
 
@@ -253,9 +261,9 @@ def _take(data: Dataset, rows: np.ndarray) -> dict[str, np.ndarray]:
     return {key: array[rows] for key, array in data.inputs.items()}
 
 
-def _scale(data: Dataset, rows: np.ndarray) -> float:
-    spread = float(np.std(data.y[rows].astype(np.float64))) if data.task == "regression" else 1.0
-    return spread if spread > 0.0 else 1.0
+def _relative(weights: np.ndarray | None) -> np.ndarray | None:
+    """Returns weights of mean 1, so that penalties mean the same whatever their unit."""
+    return None if weights is None else weights / weights.mean()
 
 
 def _milliseconds(fitted: _Fitted, row: Mapping[str, np.ndarray], repeats: int = 20) -> float:

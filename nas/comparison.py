@@ -142,26 +142,28 @@ def milliseconds(predictor: Any, data: Dataset, repeats: int = 50) -> float:
 
 def _table(data: Dataset, splits: list[Any], rows: list[tuple[str, list[np.ndarray], float, int, str]]) -> Comparison:
     seen = np.unique(np.concatenate([split.validation for split in splits]))
-    clusters = data.clusters(seen)
+    clusters, weights = data.clusters(seen), None if data.weights is None else data.weights[seen]
     values = {name: _by_row(data, splits, predictions)[seen] for name, predictions, *_ in rows}
     found = values[FOUND]
     contenders = []
     for name, _, spent, size, note in rows:
-        value, error = mean_error(values[name], clusters)
-        difference, difference_error = (0.0, 0.0) if name == FOUND else mean_error(found - values[name], clusters)
+        value, error = mean_error(values[name], clusters, weights)
+        difference, difference_error = (
+            (0.0, 0.0) if name == FOUND else mean_error(found - values[name], clusters, weights)
+        )
         contenders.append(Contender(name, value, error, spent, size, difference, difference_error, note))
     return Comparison(display(data.task), tuple(contenders))
 
 
 def _by_row(data: Dataset, splits: list[Any], predictions: list[np.ndarray]) -> np.ndarray:
-    """What each row adds to the metric (its mean over validation rows is the metric), shape (rows,), 0 elsewhere."""
+    """What each row adds to the metric (its mean over validation rows, by weight), shape (rows,), 0 elsewhere."""
     total, times = np.zeros(len(data)), np.zeros(len(data))
     for split, predicted in zip(splits, predictions, strict=True):
         y = data.y[split.validation]
         if data.task == "classification":
             value = (predicted.argmax(axis=1) == y).astype(float)
         else:
-            value = 1 - (predicted - y) ** 2 / max(float(np.var(data.y)), 1e-30)
+            value = 1 - ((predicted - y) / data.moments()[1]) ** 2
         total[split.validation] += value
         times[split.validation] += 1
     return total / np.maximum(times, 1)

@@ -154,6 +154,28 @@ def test_work_is_bounded_and_said(name, monkeypatch):
     assert result.metrics["accuracy"] > 0.75
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_rows_count_by_their_weights(name, task):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 2))
+    truth = np.where(np.arange(400) % 2, 1, -1) * x[:, 0]  # odd rows say the opposite of even ones
+    y = (truth > 0).astype(int) if task == "classification" else truth
+    weights = np.where(np.arange(400) % 2, 1.0, 0.02)
+    results = []
+    for unit in (1.0, 1e6):
+        data = load((x, y), weights=weights * unit, task=task)
+        split = data.splits(1, seed=0)[0]
+        result = evaluate(name, data, [split])
+        w = data.weights[split.validation]
+        assert result.scores[0] == pytest.approx(
+            score(task, result.predictions[0], data.y[split.validation], data.moments(split.train)[1], w)
+        )
+        results.append(result)
+    assert results[0].metrics["auc" if task == "classification" else "r2"] > 0.8
+    assert np.allclose(results[0].predictions[0], results[1].predictions[0])
+
+
 def test_faults_end_in_one_sentence():
     data = load("iris")
     with pytest.raises(DataError, match="did you mean 'linear'"):
