@@ -210,7 +210,9 @@ def hostile() -> Content:
         record(0, -0.4, purpose="confirm", settings=odd | {"n": 1}, architecture=architecture(3, HOSTILE)),
     ]
     voices = Voices(((HOSTILE, 0.5),), 0, 0.0, 0.5, ((HOSTILE, 7, (HOSTILE,)),), (HOSTILE,))
-    account = Account(voices, voices, HOSTILE, (HOSTILE,), HOSTILE, HOSTILE, {HOSTILE: HOSTILE})
+    account = Account(
+        voices, voices, HOSTILE, (HOSTILE,), HOSTILE, ((HOSTILE, 1, 2, 3.0),), HOSTILE, {HOSTILE: HOSTILE}
+    )
     info = SearchInfo(HOSTILE, "f" * 64, HOSTILE, controller=HOSTILE, snapshot_digest=HOSTILE, created=HOSTILE)
     return content(records, account, info, DatasetInfo("f" * 64, HOSTILE, HOSTILE, "classification", 5, 4, 2))
 
@@ -267,7 +269,7 @@ def test_a_thousand_trials_are_one_file_below_a_megabyte():
     page = Page(text)
     listed = [row for row in page.rows if len(row) == 8][1:]
     assert [row[0] for row in listed] == [str(i + 1) for i in range(1000)]
-    assert "150 trials (grey)" in page.text
+    assert "150 of 1,000 trials" in page.text
 
 
 def test_of_very_many_trials_the_best_are_listed():
@@ -322,6 +324,14 @@ def test_the_network_found_is_the_one_the_search_named():
     assert content(trials, Account(found="unknown")).found == trials[2]
 
 
+def test_several_objectives_show_what_may_be_traded():
+    trials = [record(i, s) for i, s in enumerate([-0.25, -0.5])]
+    front = ((candidate(trials[0]), 500, 12_000, 0.25), (candidate(trials[1]), 50, 800, 0.1), ("unknown", 5, 80, 0.0))
+    page = Page(html(content(trials, Account(front=front)), NOON))
+    listed = [[row[0], row[1][:6], *row[3:]] for row in page.rows if row[-1] in ("0.25 ms", "0.1 ms")]
+    assert listed == [["1", "0.2500", "500", "12.0 kB", "0.25 ms"], ["2", "0.5000", "50", "800 B", "0.1 ms"]]
+
+
 def test_errors_are_shown_as_errors_and_other_metrics_as_they_are():
     assert "lower is better" in Page(html(content([record(0, -0.25)]), NOON)).text
     page = Page(html(content([record(0, 0.75, metric="f1_macro")]), NOON))
@@ -345,7 +355,15 @@ def test_an_account_survives_the_history_and_loses_no_share(weights, ignored):
     explanation = Explanation(weights, 0.25, ignored, ("a note",))
     voices = Voices.of(explanation)
     account = Account(
-        None, voices, "data", ("n",), "f", "cpu", versions(), {"width": {"kind": "integer", "low": 1, "high": 2}}
+        None,
+        voices,
+        "data",
+        ("n",),
+        "f",
+        (("f", 9, 8, 0.5),),
+        "cpu",
+        versions(),
+        {"width": {"kind": "integer", "low": 1, "high": 2}},
     )
     again = Account.from_dict(json.loads(json.dumps(account.to_dict())))
     assert again == account
@@ -359,7 +377,13 @@ def test_an_account_survives_the_history_and_loses_no_share(weights, ignored):
 
 
 @pytest.mark.parametrize(
-    "account", [{"notes": []}, Account().to_dict() | {"end": {"own": 1}}, Account().to_dict() | {"end": 3}]
+    "account",
+    [
+        {"notes": []},
+        Account().to_dict() | {"end": {"own": 1}},
+        Account().to_dict() | {"end": 3},
+        Account().to_dict() | {"front": [3]},
+    ],
 )
 def test_a_strangers_account_is_refused_in_one_sentence(account):
     with pytest.raises(HistoryError):

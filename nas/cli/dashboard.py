@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nas.metadataset import MetaDataset
 
 HOST = "127.0.0.1"  # nobody else is served
-RENEWED = 5.0  # seconds between two looks for new records
+RENEWED = 3.0  # seconds between two looks for new records
 
 
 def add(commands: Commands) -> None:

@@ -92,6 +92,8 @@ class Account:
         description: The data in one line.
         notes: Sentences about what was decided on the way: what was dropped, what was interrupted.
         found: The candidate that the search named best (``nas.report.candidate``).
+        front: With several objectives, the candidates that no other one beats in all of them, best score first: each
+            with its parameters, and the bytes and milliseconds a row of its exported file.
         device: What it was trained on.
         versions: Of Python, the libraries and the platform, by name.
         decisions: What each decision of the space can be, by path: ``Domain.to_dict``.
@@ -102,6 +104,7 @@ class Account:
     description: str = ""
     notes: tuple[str, ...] = ()
     found: str = ""
+    front: tuple[tuple[str, int, int, float], ...] = ()
     device: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     decisions: Mapping[str, Any] = field(default_factory=dict)
@@ -114,6 +117,7 @@ class Account:
             "description": self.description,
             "notes": list(self.notes),
             "found": self.found,
+            "front": [list(point) for point in self.front],
             "device": self.device,
             "versions": dict(self.versions),
             "decisions": dict(self.decisions),
@@ -126,9 +130,13 @@ class Account:
             return cls()
         kinds = dict.fromkeys(("beginning", "end", "versions", "decisions"), OBJECT)
         kinds |= dict.fromkeys(("description", "found", "device"), TEXT)
-        fields = checked_fields("account", dict(data), kinds | {"notes": LIST})
+        fields = checked_fields("account", dict(data), kinds | {"notes": LIST, "front": LIST})
         for name in ("beginning", "end"):
             fields[name] = Voices.from_dict(fields[name]) if fields[name] else None
+        try:
+            fields["front"] = tuple((str(who), int(n), int(size), float(ms)) for who, n, size, ms in fields["front"])
+        except (TypeError, ValueError) as error:
+            raise HistoryError(f"An account cannot be read: {error}.") from error
         fields["notes"] = tuple(map(str, fields["notes"]))
         fields["versions"] = {str(name): str(version) for name, version in fields["versions"].items()}
         return cls(**fields)

@@ -15,7 +15,8 @@ from markupsafe import Markup
 
 BLUE, VERMILION, GREY, INK, RULE = "#0072b2", "#d55e00", "#a6a6a6", "#1a1a1a", "#e3e3e3"
 WIDTH, HEIGHT = 520, 320
-LEFT, RIGHT, TOP, BOTTOM = 62, 508, 12, 272  # edges of the plot
+LEFT, RIGHT, TOP, BOTTOM = 68, 500, 12, 272  # edges of the plot
+GUTTER = 16  # between the lowest value and the lower edge, for what has no value
 TICKS = 6  # at most, about
 Point = tuple[float, float]
 
@@ -123,7 +124,7 @@ def whiskers(x: Axis, y: Axis, points: Sequence[tuple[float, float, float]], col
 
 def crosses(x: Axis, at: Sequence[float], colour: str) -> Markup:
     """Returns a cross on the lower edge at each x, for what has no value."""
-    path = "".join(f"M{_x(x, a) - 3.5:.1f} {BOTTOM - 10}l7 7m0-7l-7 7" for a in at)
+    path = "".join(f"M{_x(x, a) - 3.5:.1f} {BOTTOM - 12}l7 7m0-7l-7 7" for a in at)
     return Markup('<path d="{}" stroke="{}" stroke-width="1.5"/>').format(path, colour) if len(at) else Markup("")
 
 
@@ -153,7 +154,7 @@ def _x(axis: Axis, value: float) -> float:
 
 
 def _y(axis: Axis, value: float) -> float:
-    return round(BOTTOM - axis.part(value) * (BOTTOM - TOP), 1)
+    return round(BOTTOM - GUTTER - axis.part(value) * (BOTTOM - GUTTER - TOP), 1)
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> Markup:

@@ -68,8 +68,9 @@ class Content:
 
     @cached_property
     def metric(self) -> str:
-        """What the search was scored by; empty without a record."""
-        return next((record.metric for record in (*self.trials, *self.confirmed)), "")
+        """What the search was scored by; empty where neither a record nor its protocol tells."""
+        told = str(self.info.protocol.get("metric", ""))
+        return next((record.metric for record in (*self.trials, *self.confirmed)), told)
 
     @cached_property
     def sign(self) -> int:

@@ -14,14 +14,14 @@ from markupsafe import Markup
 
 from nas.record import Record
 from nas.report import charts
-from nas.report.content import Content
+from nas.report.content import Content, candidate
 from nas.report.picture import picture
 
 MOST_ROWS = 1_000  # trials in the table
 MOST_CURVES, MOST_EPOCHS = 150, 50  # drawn, and points of each
-MOST_DOTS = 1_500  # trials in the chart of the best so far
+MOST_DOTS, MOST_WHISKERS = 1_500, 60  # trials in the chart of the best so far, and up to when with their errors
 MOST_FAILURES = 30  # different messages
-LOUD = 0.005  # share from which a past dataset has a row of its own
+MOST_VOICES, LOUD = 15, 0.005  # past datasets with a row of their own, and the share from which they have one
 
 METRICS = {
     "brier": "Brier score",
@@ -56,9 +56,10 @@ def html(content: Content, written: datetime) -> str:
         listed=min(len(content.trials), MOST_ROWS),
         progress=_progress(content),
         curves=_curves(content),
-        drawn=min(sum(bool(record.outcome.curve) for record in content.trials), MOST_CURVES),
+        drawn=_drawn(content),
         voices=_voices(content),
         finalists=_finalists(content),
+        front=_front(content),
         failures=_failures(content),
         costs=_costs(content),
         environment=_environment(content),
@@ -144,7 +145,11 @@ def _facts(content: Content) -> list[tuple[str, str]]:
     if data is not None:
         facts += [("task", f"{data.task}, {data.kind}"), ("fingerprint", data.fingerprint[:16])]
     facts += [("trials", trials), ("search space", info.space), ("controller", info.controller)]
-    facts += [("scored by", metric_label(content)), ("protocol", _protocol(content)), ("seed", f"{info.seed}")]
+    facts += [
+        ("scored by", metric_label(content) if content.metric else ""),
+        ("protocol", _protocol(content)),
+        ("seed", f"{info.seed}"),
+    ]
     facts += [("begun", _time(info.created)), ("finished", _time(info.finished) or "not yet"), ("name", info.name)]
     return [(name, text) for name, text in facts if text]
 
@@ -244,6 +249,26 @@ def _finalists(content: Content) -> list[dict[str, Any]]:
     ]
 
 
+def _front(content: Content) -> list[dict[str, Any]]:
+    """Returns the candidates that no other one beats in every objective, where there are several."""
+    trials = {candidate(record): record for record in content.trials}
+    rows = []
+    for who, parameters, size, latency in content.account.front:
+        record = trials.get(who)
+        rows.append(
+            {
+                "number": "earlier search" if record is None else f"{record.number + 1:,}",
+                "score": "–" if record is None else score_text(content, record),
+                "architecture": "" if record is None else record.architecture.summary(),
+                "parameters": count(parameters),
+                "size": count(size, "B"),
+                "latency": f"{latency:.3g} ms" if latency > 0 else "–",
+                "found": record is not None and record.number == content.found_number,
+            }
+        )
+    return rows
+
+
 def _progress(content: Content) -> Markup | None:
     """Returns the chart of every trial and the best so far; None without a score."""
     points = [(r.number + 1, content.value(r.score), r) for r in content.complete if r.score is not None]
@@ -255,13 +280,14 @@ def _progress(content: Content) -> Markup | None:
     errors = [(n, v, r.outcome.standard_error) for n, v, r in points if r.outcome.standard_error is not None]
     x = charts.Axis("trial", 0.5, max(last, 2) + 0.5, whole=True)
     values = [v for _, v, _ in points]
-    near = [edge for n, v, e in errors if (n, v) in set(best) for edge in (v - e, v + e)]
+    errors = errors if len(points) <= MOST_WHISKERS else []
+    edges = [edge for _, v, e in errors for edge in (v - e, v + e)]
     y = charts.Axis.around(
-        f"{METRICS.get(content.metric, content.metric)} ({_direction(content)})", values + near, log=True
+        f"{METRICS.get(content.metric, content.metric)} ({_direction(content)})", values + edges, log=True
     )
     drawn = charts.thinned([(n, v) for n, v, _ in points], MOST_DOTS)
     failed = [r.number + 1.0 for r in content.trials if r.score is None]
-    bars = [(n, v - e, v + e) for n, v, e in errors] if len(points) <= 60 else []
+    bars = [(n, v - e, v + e) for n, v, e in errors]
     marks = [
         charts.whiskers(x, y, bars, "#c9c9c9"),
         charts.dots(
@@ -299,6 +325,12 @@ def _curves(content: Content) -> Markup | None:
     return charts.chart(x, y, marks, f"Learning curves on validation rows, {metric_label(content)}")
 
 
+def _drawn(content: Content) -> str:
+    """Returns how many learning curves are drawn, in words."""
+    known = sum(bool(record.outcome.curve) for record in content.trials)
+    return f"{known} trials" if known <= MOST_CURVES else f"{MOST_CURVES} of {known:,} trials, evenly by rank"
+
+
 def _curve_hint(content: Content, record: Record) -> str:
     return f"trial {record.number + 1}: {score_text(content, record)}"
 
@@ -315,8 +347,8 @@ def _voices(content: Content) -> dict[str, Any] | None:
         return None
     before = dict(account.beginning.shares) if account.beginning and account.end else {}
     compared = bool(account.beginning and account.end)
-    loud = [(name, share) for name, share in end.shares if share >= LOUD]
-    rest = [share for _, share in end.shares if share < LOUD]
+    loud = [(name, share) for name, share in end.shares[:MOST_VOICES] if share >= LOUD]
+    rest = [share for _, share in end.shares[len(loud) :]]
     own_before = account.beginning.own if account.beginning and compared else None
     rows: list[dict[str, Any]]
     rows = [{"name": "this search's own trainings", "share": end.own, "before": own_before, "own": True}]
@@ -347,7 +379,7 @@ def _failures(content: Content) -> list[dict[str, str]]:
 
 def _costs(content: Content) -> list[tuple[str, str]]:
     costs = content.costs
-    rows = [("all trainings", seconds_text(costs.seconds))]
+    rows = [("all trainings", seconds_text(costs.seconds))] if content.trials else []
     if content.confirmed:
         rows.append(("of that, finalists again", seconds_text(costs.confirming)))
     if costs.per_trial is not None:

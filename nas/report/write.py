@@ -54,6 +54,7 @@ def of_result(result: Result) -> Content:
         description=data.describe(),
         notes=result.notes,
         found=candidate(result.best),
+        front=tuple((candidate(r), cost.parameters, cost.size, cost.latency) for r, cost in result.front),
         device=result.device,
         versions=versions(),
     )
