@@ -16,7 +16,7 @@ import numpy as np
 
 from nas.errors import ArchitectureError, SearchError
 from nas.protocol import CONFIRM_SPLITS, FRESH, fresh_splits, metric_of, stop_epoch
-from nas.record import DatasetInfo, Fidelity, Purpose, Record, evaluation_key
+from nas.record import DatasetInfo, Fidelity, Outcome, Purpose, Record, evaluation_key
 
 if TYPE_CHECKING:
     from nas.dataset import Dataset, Split
@@ -56,6 +56,11 @@ class Evaluator:
     def screen(self, choices: Choices, number: int) -> Record:
         """Trains a candidate on the splits that every candidate of this search is trained on."""
         return self._evaluated(choices, number, self._splits, self.fidelity, self.key(choices), "screen")
+
+    def refused(self, choices: Choices, reason: str) -> Record:
+        """Returns a failed record for the controller alone: what exceeds a limit is neither trained nor stored."""
+        outcome = Outcome("error", reason)
+        return self._record(self._candidate(choices), choices, 0, self.fidelity, outcome, self.key(choices), "screen")
 
     def confirmation_key(self, record: Record) -> str:
         """Returns the key of the confirmation of a screened candidate."""
@@ -127,7 +132,7 @@ class Evaluator:
         purpose: Purpose,
         stop: int | None = None,
     ) -> Record:
-        from nas.training import ENGINE, train
+        from nas.training import train
 
         candidate = self._candidate(choices)
         outcome = train(
@@ -140,6 +145,20 @@ class Evaluator:
             operations=self.space.operations,
             stop_epoch=stop,
         )[0]
+        return self._record(candidate, choices, number, fidelity, outcome, key, purpose)
+
+    def _record(
+        self,
+        candidate: Candidate,
+        choices: Mapping[str, Value],
+        number: int,
+        fidelity: Fidelity,
+        outcome: Outcome,
+        key: str,
+        purpose: Purpose,
+    ) -> Record:
+        from nas.training import ENGINE
+
         return Record(
             search=self.search,
             number=number,

@@ -8,14 +8,18 @@ recorded and goes on. Nothing is trained, proposed or stored here that another r
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from nas.dataset import Dataset, load
 from nas.errors import SearchError
 from nas.evaluation import Evaluator, now
+from nas.goals import Goals, Meter
 from nas.metadataset.histories import YOURS, Histories, Source
 from nas.protocol import FINALISTS, default_fidelity, metric_of
 from nas.record import DatasetInfo, Fidelity, PastDataset, Record, SearchInfo, digest_of
@@ -28,7 +32,8 @@ if TYPE_CHECKING:
 
 MOST_SUGGESTIONS = 1_000
 LARGEST_SEED = 2**62  # what follows from a seed still fits into a database's integers
-REPEATS = 200  # known evaluations asked for in a row before a space counts as exhausted
+REPEATS = 200  # known or refused candidates asked for in a row before a space counts as exhausted
+SIZES = 64  # random architectures that show what sizes a space has
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,9 @@ def search(
     seed: int = 0,
     fidelity: Fidelity | None = None,
     test: Dataset | float | None = None,
+    objectives: Sequence[str] = ("score",),
+    max_size: str | float | None = None,
+    max_latency: str | float | None = None,
     device: str | None = None,
 ) -> Result:
     """Searches for a network for ``data`` and returns what was found.
@@ -82,6 +90,11 @@ def search(
         fidelity: Epochs, rows and splits of an evaluation; chosen for the size of the data unless given.
         test: Rows set aside, as a fraction or a ``Dataset``; their score is reported once, from a network that never
             saw them.
+        objectives: ``score``, and those of ``parameters``, ``size`` and ``latency`` that should be small too: then
+            ``result.front`` holds the candidates that no other one beats in all of them.
+        max_size: Bytes of the exported ONNX file at most, such as ``"200kB"``; larger networks are not trained.
+        max_latency: Time at most to predict one row with it on one thread, such as ``"1ms"``, measured; the result then
+            depends on the machine's speed.
         device: ``cpu`` or ``cuda``; a GPU is used where there is one.
 
     Raises:
@@ -103,6 +116,9 @@ def search(
         seed=seed,
         fidelity=fidelity,
         test=test,
+        objectives=objectives,
+        max_size=max_size,
+        max_latency=max_latency,
         device=device,
     )
     with running, tqdm(total=trials, desc=dataset.name, unit="trial", disable=None) as bar:
@@ -158,6 +174,9 @@ class Search:
         seed: int = 0,
         fidelity: Fidelity | None = None,
         test: Dataset | float | None = None,
+        objectives: Sequence[str] = ("score",),
+        max_size: str | float | None = None,
+        max_latency: str | float | None = None,
         device: str | None = None,
     ) -> None:
         trials, seed = _whole("trials", trials, 1), _whole("seed", seed, 0)
@@ -171,10 +190,13 @@ class Search:
         self.space = space or _default_space(self.dataset)
         self.trials, self.seconds, self.seed = trials, seconds, seed
         Recipe.of(self.space.settings(self.space.default()))  # refuses a setting that no training knows
+        self.goals = Goals.of(objectives, max_size, max_latency)
+        self._meter = Meter(self.goals, data, self.space.operations)
         self.fidelity = fidelity or default_fidelity(self.dataset)
         self.device = _device(device)
         self.records: list[Record] = []
         self.hits: list[Record] = []
+        self._refused: list[str] = []
         self.notes: list[str] = list(self.dataset.dropped)
         self._spec = controller
         self._done = False
@@ -226,6 +248,7 @@ class Search:
                 spent = before + time.monotonic() - started
                 if self.seconds is not None and number not in own and spent > self.seconds:
                     break
+                self._turn(number)
                 choices = self.controller.ask(1)[0]
                 key = self._evaluator.key(choices)
                 hit = known.get(key) or self._past_keys.get(key)
@@ -236,6 +259,10 @@ class Search:
                     self.hits.append(again)
                     self.controller.tell([again])
                     continue
+                if (recorded is None or recorded.key != key) and (refusal := self._refusal(choices)):
+                    repeats += 1
+                    self.controller.tell([self._evaluator.refused(choices, refusal)])
+                    continue
                 repeats = 0
                 record = recorded or self._screen(choices, number)
                 known[record.key] = record
@@ -244,7 +271,9 @@ class Search:
                 yield record
         except KeyboardInterrupt:
             self.notes.append(f"interrupted after {len(self.records)} of {self.trials} trials; the same call goes on")
-        if repeats >= REPEATS:
+        if self._refused:
+            self.notes.append(f"{len(self._refused)} candidates were not trained: {self._refused[-1]}, for example")
+        if repeats >= REPEATS and not self._refused:
             self.notes.append(f"the space holds no more than {len(self.records)} different candidates")
         self._done = len(self.records) >= self.trials or repeats >= REPEATS
 
@@ -256,10 +285,14 @@ class Search:
         """
         complete = sorted((r for r in [*self.records, *self._hits_once()] if r.score is not None), key=_by_score)
         if not complete:
-            raise SearchError(_nothing_trained(self.records))
-        confirmed = [self._confirm(record) for record in complete[:FINALISTS]]
-        scored = [(c.score, r) for r, c in zip(complete, confirmed, strict=False) if c.score is not None]
-        best = max(scored, key=lambda pair: pair[0])[1] if scored else complete[0]
+            raise SearchError(_nothing_trained(self.records, self._refused))
+        within = (record for record in complete if not self._meter.violation(record.architecture))
+        finalists = list(islice(within, FINALISTS))
+        if not finalists:
+            raise SearchError(f"no candidate keeps the limits: {self._meter.violation(complete[0].architecture)}.")
+        confirmed = [self._confirm(record) for record in finalists]
+        scored = [(c.score, r) for r, c in zip(finalists, confirmed, strict=True) if c.score is not None]
+        best = max(scored, key=lambda pair: pair[0])[1] if scored else finalists[0]
         if self._done and not self._kept.finished:
             self._histories.storage.add_search(replace(self._kept, finished=now()))
         return Result(
@@ -275,6 +308,7 @@ class Search:
             seed=self.seed,
             device=self.device,
             explanation=self.controller.explain(),
+            front=self._meter.front(complete) if len(self.goals.objectives) > 1 else (),
             notes=tuple(self.notes),
         )
 
@@ -299,6 +333,7 @@ class Search:
             "fidelity": self.fidelity.to_dict(),
             "controller": _spec_name(self._spec),
             "precision": precision(self.dataset.kind, self.device),
+            **self.goals.to_dict(),
         }
 
     def _begin(self) -> None:
@@ -332,7 +367,19 @@ class Search:
         lasting = ("complete", "diverged")  # what failed on another machine may work on this one
         self._past_keys = {r.key: r for r in records if r.purpose == "screen" and r.outcome.status in lasting}
         self.past = past
-        self.controller = _controller(self._spec, self.space, self.seed, past, self.info)
+        space = self.space if self.goals.plain else self.space.within(self._meter.allows)
+        self.controller = _controller(self._spec, space, self.seed, past, self.info)
+
+    def _turn(self, number: int) -> None:
+        """Tells the meter which trial is next, and what sizes the space has."""
+        rng = np.random.default_rng([self.seed, 1])
+        self._meter.turn(number, (self.space.architecture(self.space.sample(rng)) for _ in range(SIZES)))
+
+    def _refusal(self, choices: Choices) -> str:
+        """Which limit a candidate would exceed, or nothing."""
+        reason = self._meter.violation(self.space.architecture(choices))
+        self._refused += [reason] if reason else []
+        return reason
 
     def _screen(self, choices: Choices, number: int) -> Record:
         record = self._evaluator.screen(choices, number)
@@ -463,9 +510,11 @@ def _by_score(record: Record) -> tuple[float, int]:
     return (-record.score, record.number)
 
 
-def _nothing_trained(records: list[Record]) -> str:
+def _nothing_trained(records: list[Record], refused: list[str]) -> str:
     from collections import Counter
 
+    if not records and refused:
+        return f"no candidate of {len(refused)} kept the limits: {refused[-1]}, for example; allow more."
     if not records:
         return "a search needs at least one finished trial, but none was finished in time; allow more seconds."
     (status, message), times = Counter((r.outcome.status, r.outcome.message) for r in records).most_common(1)[0]

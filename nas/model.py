@@ -16,9 +16,10 @@ is the answer, and the first layer alone has a bias. A network that no input rea
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,7 +28,7 @@ from torch import Tensor, nn
 from nas import layers
 from nas.architecture import Architecture, Node
 from nas.errors import ArchitectureError, ShapeError, nearest
-from nas.operations import BUILTIN, Operation, Shape
+from nas.operations import BUILTIN, Operation, Shape, Value
 
 if TYPE_CHECKING:
     from nas.preprocess import Preprocess
@@ -360,6 +361,37 @@ def _seeded(seed: int | None) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
+
+
+def parameters(architecture: Architecture, signature: Signature, operations: Mapping[str, Operation] = BUILTIN) -> int:
+    """Returns the trained numbers of a network, as ``count`` does, in a tenth of its time: parts are counted once.
+
+    Raises as ``build`` does.
+    """
+    steps = plan(architecture, signature, operations)
+    nodes = present(architecture, signature).nodes
+    total = 0
+    for step in steps:
+        node = nodes[step.node]
+        if step.operation == "output":
+            total += step.shape[0] * (sum(_length(steps[source].shape) for source, _ in step.sources) + 1)
+        elif step.operation != "input":
+            adapters = (_adapter_parameters(steps[source].shape, step.aligned) for source, _ in step.sources)
+            total += sum(adapters) + _part(find(node, operations).build, node.parameters, step.joined)
+    return total
+
+
+@lru_cache(maxsize=10_000)
+def _part(build: Callable[..., nn.Module], parameters: tuple[tuple[str, Value], ...], shape: Shape) -> int:
+    with torch.device("meta"):
+        return sum(p.numel() for p in build(shape, **dict(parameters)).parameters())
+
+
+@lru_cache(maxsize=10_000)
+def _adapter_parameters(shape: Shape, aligned: Shape) -> int:
+    with torch.device("meta"):
+        adapter = _adapter(shape, aligned)
+    return 0 if adapter is None else sum(p.numel() for p in adapter.parameters())
 
 
 def count(

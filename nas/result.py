@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING
 
 from nas.comparison import Comparison, compare
 from nas.dataset import Dataset
+from nas.errors import SearchError
 from nas.protocol import refit_epochs
 from nas.record import Record
 from nas.space import SearchSpace
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from nas.controllers import Explanation
     from nas.export import ExportReport
+    from nas.goals import Footprint
     from nas.model import Predictor
     from nas.training import Trained
 
@@ -36,6 +38,8 @@ class Result:
         seed: Of the search.
         device: What the candidates were trained on.
         explanation: Whom the controller listened to in the end.
+        front: With several objectives, the candidates that no other one beats in all of them, best score first, and
+            what each costs where it is deployed; empty otherwise.
         notes: Sentences about what was decided on the way.
     """
 
@@ -51,7 +55,14 @@ class Result:
     seed: int
     device: str
     explanation: Explanation
+    front: tuple[tuple[Record, Footprint], ...] = ()
     notes: tuple[str, ...] = ()
+
+    def choose(self, record: Record) -> Result:
+        """The same result for another of its candidates, one of ``front`` for example; nothing is trained yet."""
+        if not any(record.key == known.key for known in (*self.records, *(kept for kept, _ in self.front))):
+            raise SearchError(f"a candidate of this search can be chosen, but {record.key[:12]!r} is none.")
+        return replace(self, best=record)
 
     @property
     def confirmation(self) -> Record:

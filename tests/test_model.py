@@ -16,7 +16,7 @@ from torch import nn
 
 from nas.architecture import Architecture
 from nas.errors import ArchitectureError, ShapeError
-from nas.model import Network, Predictor, Signature, build, count, plan, present, shapes
+from nas.model import Network, Predictor, Signature, build, count, parameters, plan, present, shapes
 from nas.operations import BUILTIN, Operation
 
 Spec = dict[str, tuple[Any, ...]]
@@ -376,3 +376,15 @@ def test_a_predictor_gives_probabilities_or_values_in_the_targets_units():
     network = awake(build(mlp(), Signature({"x": (5,)}, 1), seed=0))
     predictor = Predictor(Doubled(), network, "regression", mean=100.0, std=10.0)  # type: ignore[arg-type]
     torch.testing.assert_close(predictor(x), network({"x": 2 * x})[:, 0] * 10.0 + 100.0)
+
+
+@pytest.mark.parametrize("space", ["tabular", "image", "cell"])
+def test_parameters_are_counted_as_the_built_network_has_them(space):
+    import search_spaces
+
+    space = getattr(search_spaces, space)()
+    views = {"x": (3, 16, 16)} if "tabular" not in space.name else {"x": (7,), "numeric": (5,), "quantile": (5,)}
+    signature, rng = Signature(views, 4), np.random.default_rng(0)
+    for _ in range(25):
+        architecture = space.architecture(space.sample(rng))
+        assert parameters(architecture, signature) == count(architecture, signature).parameters

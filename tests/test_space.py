@@ -335,3 +335,21 @@ def test_log_integers_are_drawn_log_uniformly():
     rng = np.random.default_rng(0)
     drawn = np.array([Integer(1, 1000, log=True).sample(rng) for _ in range(4000)])
     assert abs(np.mean(drawn <= 31) - 0.5) < 0.06  # half of the logarithmic range
+
+
+def test_a_space_within_limits_draws_what_is_allowed_and_keeps_its_identity():
+    space = small_space()
+    wide = {"linear"}
+
+    def allowed(architecture):
+        return not any(node.op in wide for node in architecture.nodes)
+
+    limited = space.within(allowed)
+    assert limited.fingerprint == space.fingerprint
+    rng = np.random.default_rng(0)
+    drawn = [limited.sample(rng) for _ in range(30)]
+    moved = [limited.mutate(choices, rng) for choices in drawn]
+    crossed = [limited.cross_over(a, b, rng) for a, b in zip(drawn, moved, strict=True)]
+    assert all(allowed(space.architecture(c)) for c in [*drawn, *moved, *crossed])
+    assert any(not allowed(space.architecture(space.sample(rng))) for _ in range(30))
+    assert all(space.contains(c) and limited.allows(c) for c in drawn)

@@ -28,6 +28,8 @@ def add(commands: Commands) -> None:
     command.add_argument("--export", metavar="FILE", help="write the network found (.onnx, .json)")
     command.add_argument("--name", help="of the search in the history")
     command.add_argument("--device", choices=("cpu", "cuda"))
+    command.add_argument("--max-size", metavar="SIZE", help="of the exported file at most, such as 200kB")
+    command.add_argument("--max-latency", metavar="TIME", help="to predict one row at most, such as 1ms")
     command.add_argument("--no-compare", action="store_true", help="leave out the comparison with simpler models")
     command.set_defaults(run=_search)
 
@@ -52,6 +54,8 @@ def _search(options: argparse.Namespace) -> int:
         name=options.name,
         seed=options.seed,
         test=TEST_FRACTION,
+        max_size=options.max_size,
+        max_latency=options.max_latency,
         device=options.device,
     )
     with running:

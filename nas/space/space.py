@@ -8,9 +8,10 @@ that holds it goes in front. A domain with a name of its own is one decision whe
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from nas.space.body import Body
 
 JOINS = ("add", "concat")
+ATTEMPTS = 32  # draws to find an architecture that is allowed
 JUMP = 0.25  # share of mutations of a number that leave its neighbourhood, so that no local optimum is a trap
 
 
@@ -50,6 +52,7 @@ class SearchSpace:
         self._graph = nx.MultiDiGraph()
         self._settings: dict[str, Domain] = {}
         self._nested = False
+        self._allowed: Callable[[Architecture], bool] | None = None
         self._tree: tuple[Decision, ...] | None = None
 
     # ---- building ----------------------------------------------------------------------------------------------
@@ -131,6 +134,16 @@ class SearchSpace:
         self._settings[name] = domain
         self._changed()
 
+    def within(self, allowed: Callable[[Architecture], bool]) -> SearchSpace:
+        """The same space, name and fingerprint included, that draws only architectures for which ``allowed`` is true.
+
+        ``sample``, ``mutate`` and ``cross_over`` give another choice only where ``ATTEMPTS`` draws found none;
+        ``enumerate`` leaves them out. ``contains`` still says what the space can hold, ``allows`` what it should.
+        """
+        limited = copy.copy(self)
+        limited._allowed = allowed
+        return limited
+
     @property
     def graph(self) -> nx.MultiDiGraph:
         """A read-only view of the graph itself: node attributes ``kind``, ``body``, ``join``, ``parameters``; edge
@@ -154,10 +167,13 @@ class SearchSpace:
 
     def sample(self, rng: np.random.Generator) -> Choices:
         """A choice drawn decision by decision."""
-        return tree.walk(self._decisions(), lambda path, domain: domain.sample(rng))
+        return self._first_allowed(lambda: tree.walk(self._decisions(), lambda path, domain: domain.sample(rng)))
 
     def mutate(self, choices: Choices, rng: np.random.Generator, edits: int = 1) -> Choices:
         """The choice with ``edits`` decisions changed in turn; decisions that then begin to exist are sampled."""
+        return self._first_allowed(lambda: self._mutated(choices, rng, edits))
+
+    def _mutated(self, choices: Choices, rng: np.random.Generator, edits: int) -> Choices:
         for _ in range(edits):
             known = self.decisions()
             movable = [path for path in known if path in choices and known[path].size > 1]
@@ -173,6 +189,9 @@ class SearchSpace:
 
     def cross_over(self, first: Choices, second: Choices, rng: np.random.Generator) -> Choices:
         """A child that takes every decision from one of two parents, and samples what neither has."""
+        return self._first_allowed(lambda: self._crossed(first, second, rng))
+
+    def _crossed(self, first: Choices, second: Choices, rng: np.random.Generator) -> Choices:
         heads = {path: rng.random() < 0.5 for path in self.decisions() if path in first or path in second}
         mixed = {p: (first if (p in first and (heads[p] or p not in second)) else second)[p] for p in heads}
         return self._completed(mixed, rng)
@@ -200,11 +219,12 @@ class SearchSpace:
             SpaceError: If a decision to be enumerated is a range that cannot be listed.
         """
         if settings:
-            yield from tree.enumerate_choices(self._decisions())
+            yield from filter(self.allows, tree.enumerate_choices(self._decisions()))
             return
         fixed = {f"settings.{name}": domain.default for name, domain in self._settings.items()}
         for choices in tree.enumerate_choices(self._structure()):
-            yield {**choices, **fixed}
+            if self.allows({**choices, **fixed}):
+                yield {**choices, **fixed}
 
     def contains(self, choices: Mapping[str, object]) -> bool:
         """Whether ``choices`` takes exactly the decisions that are active, each within its domain."""
@@ -212,6 +232,10 @@ class SearchSpace:
             return not self._violation(choices)
         except TypeError:
             return False
+
+    def allows(self, choices: Choices) -> bool:
+        """Whether the architecture of a choice is one that ``within`` allows; always so in an unlimited space."""
+        return self._allowed is None or self._allowed(self.architecture(choices))
 
     def suggest(self, trial: optuna.trial.BaseTrial) -> Choices:
         """The choice that an Optuna trial suggests, one ``suggest_*`` per active decision."""
@@ -359,6 +383,15 @@ class SearchSpace:
             return wanted[path] if path in wanted and domain.contains(wanted[path]) else domain.sample(rng)
 
         return tree.walk(self._decisions(), decide)
+
+    def _first_allowed(self, draw: Callable[[], Choices]) -> Choices:
+        """The first draw that is allowed, the last one where none is."""
+        choices = draw()
+        for _ in range(ATTEMPTS if self._allowed else 0):
+            if self.allows(choices):
+                break
+            choices = draw()
+        return choices
 
     def _violation(self, choices: Mapping[str, object]) -> str:
         """What is wrong with a choice, in one sentence, or nothing."""

@@ -1,0 +1,215 @@
+"""What a search is for besides its score: other objectives, limits on what it may return, and their measurement.
+
+Size and latency are those of the exported ONNX file: its bytes, and the milliseconds ONNX Runtime takes for one row on
+one thread. So what is measured is what will be deployed. Networks are measured before they are trained, because weights
+change neither.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nas.errors import SearchError, nearest
+
+if TYPE_CHECKING:
+    from nas.architecture import Architecture
+    from nas.dataset import Dataset
+    from nas.model import Network
+    from nas.operations import Operation
+    from nas.record import Record
+    from nas.training.resident import Fold
+
+COSTS = ("parameters", "size", "latency")
+BYTES = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
+MILLISECONDS = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
+WEIGHT_BYTES = 4  # an exported parameter is a float32
+GOLDEN = (5**0.5 - 1) / 2
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What an architecture costs where it is deployed.
+
+    Attributes:
+        parameters: Trained numbers.
+        size: Bytes of the ONNX file.
+        latency: Milliseconds for one row, the median over repeated calls on one thread.
+    """
+
+    parameters: int
+    size: int
+    latency: float
+
+
+@dataclass(frozen=True)
+class Goals:
+    """Objectives and limits of a search.
+
+    Attributes:
+        objectives: ``score`` first; then those of ``parameters``, ``size`` and ``latency`` that should be small.
+        max_size: Bytes of the exported ONNX file at most, or None.
+        max_latency: Milliseconds a row at most, or None.
+    """
+
+    objectives: tuple[str, ...] = ("score",)
+    max_size: float | None = None
+    max_latency: float | None = None
+
+    @classmethod
+    def of(cls, objectives: Sequence[str], max_size: str | float | None, max_latency: str | float | None) -> Goals:
+        """Returns the goals that names and texts such as ``"200kB"`` and ``"0.5ms"`` (or bytes, milliseconds) say."""
+        names = (objectives,) if isinstance(objectives, str) else tuple(objectives)
+        for name in names:
+            if name not in ("score", *COSTS):
+                raise SearchError(
+                    f"objectives are of score, {', '.join(COSTS)}, but got {name!r};{nearest(str(name), COSTS)} "
+                    'write objectives=("score", "size"), for example.'
+                )
+        if names[:1] != ("score",) or len(set(names)) < len(names):
+            raise SearchError(f"objectives begin with 'score' and name each other one once, but got {names!r}.")
+        size = _quantity("max_size", max_size, BYTES, "b")
+        return cls(names, size, _quantity("max_latency", max_latency, MILLISECONDS, "ms"))
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing but the score counts."""
+        return self == Goals()
+
+    def to_dict(self) -> dict[str, object]:
+        """Returns what is not at its default, as JSON."""
+        described = {"objectives": list(self.objectives), "max_size": self.max_size, "max_latency": self.max_latency}
+        return {name: value for name, value in described.items() if value not in (None, ["score"])}
+
+    def violation(self, footprint: Footprint) -> str:
+        """Returns which limit a footprint exceeds, in words, or nothing."""
+        if self.max_size is not None and footprint.size > self.max_size:
+            return f"{footprint.size:,} bytes are more than max_size, {self.max_size:,.0f}"
+        if self.max_latency is not None and footprint.latency > self.max_latency:
+            return f"{footprint.latency:.3g} ms a row are more than max_latency, {self.max_latency:.3g}"
+        return ""
+
+
+class Meter:
+    """Measures what architectures would cost if they were exported for a dataset, each once, and holds goals up to it.
+
+    With several objectives every second trial looks below a cap on parameters, at places of a low-discrepancy sequence
+    between few and many (the epsilon-constraint method, Haimes et al. 1971), so that any controller covers the front.
+
+    Args:
+        goals: What is wanted.
+        data: All rows of the search, which preprocessing (part of the file) is fitted on.
+        operations: What the architectures use.
+    """
+
+    def __init__(self, goals: Goals, data: Dataset, operations: Mapping[str, Operation]) -> None:
+        self._goals, self._data, self._operations = goals, data, operations
+        self._fold: Fold | None = None
+        self._counted: dict[str, int] = {}
+        self._known: dict[str, Footprint] = {}
+        self._cap = math.inf
+
+    def turn(self, number: int, drawn: Iterable[Architecture]) -> None:
+        """Sets the cap of trial ``number``; ``drawn`` are random architectures, looked at where there is a cap."""
+        self._cap = math.inf
+        if len(self._goals.objectives) > 1 and number % 2:
+            counts = np.log(sorted(max(1, self._parameters(a)) for a in drawn))
+            self._cap = float(np.exp(np.quantile(counts, (0.5 + number * GOLDEN) % 1)))
+
+    def allows(self, architecture: Architecture) -> bool:
+        """Returns whether an architecture can keep the limits, as far as its parameters tell, and the trial's cap."""
+        if self._cap == math.inf and self._goals.max_size is None:
+            return True
+        parameters = self._parameters(architecture)
+        return parameters <= self._cap and WEIGHT_BYTES * parameters <= (self._goals.max_size or math.inf)
+
+    def violation(self, architecture: Architecture) -> str:
+        """Returns which limit an architecture exceeds once exported, in words, or nothing."""
+        if self._goals.max_size is None and self._goals.max_latency is None:
+            return ""
+        least = WEIGHT_BYTES * self._parameters(architecture)
+        if self._goals.max_size is not None and least > self._goals.max_size:
+            return f"{least:,} bytes of weights are more than max_size, {self._goals.max_size:,.0f}"
+        return self._goals.violation(self.footprint(architecture))
+
+    def footprint(self, architecture: Architecture) -> Footprint:
+        """Returns what an architecture costs, by exporting it untrained (about a second)."""
+        from nas.export import export
+        from nas.training.fit import as_predictor
+
+        if architecture.key not in self._known:
+            network = self._network(architecture)
+            with TemporaryDirectory() as folder:
+                report = export(as_predictor(network, self._all_rows), self._data, Path(folder) / "network.onnx")
+            parameters = sum(p.numel() for p in network.parameters())
+            self._known[architecture.key] = Footprint(parameters, report.bytes, report.milliseconds_per_row or 0.0)
+        return self._known[architecture.key]
+
+    def front(self, records: Iterable[Record]) -> tuple[tuple[Record, Footprint], ...]:
+        """Returns the records that no other one beats in every objective, best score first, with what they cost."""
+        scored = sorted((r for r in records if r.score is not None), key=lambda r: (-(r.score or 0.0), r.number))
+        points = [(-(r.score or 0.0), *self._costs(r.architecture)) for r in scored]
+        kept = [
+            record
+            for i, record in enumerate(scored)
+            if not any(_dominates(q, points[i]) or (q == points[i] and j < i) for j, q in enumerate(points))
+        ]
+        return tuple((record, self.footprint(record.architecture)) for record in kept)
+
+    def _costs(self, architecture: Architecture) -> tuple[float, ...]:
+        names = self._goals.objectives[1:]
+        if names == ("parameters",):  # needs no export
+            return (float(self._parameters(architecture)),)
+        return tuple(float(getattr(self.footprint(architecture), name)) for name in names)
+
+    def _parameters(self, architecture: Architecture) -> int:
+        from nas.model import parameters
+
+        if architecture.key not in self._counted:
+            self._counted[architecture.key] = parameters(architecture, self._all_rows.signature, self._operations)
+        return self._counted[architecture.key]
+
+    def _network(self, architecture: Architecture) -> Network:
+        from nas.model import build, present
+
+        signature = self._all_rows.signature
+        return build(present(architecture, signature), signature, self._operations, seed=0)
+
+    @property
+    def _all_rows(self) -> Fold:
+        from nas.training.resident import Fold
+
+        if self._fold is None:
+            self._fold = Fold(self._data, np.arange(len(self._data)), None)
+        return self._fold
+
+
+def _dominates(p: Sequence[float], q: Sequence[float]) -> bool:
+    """Whether p is nowhere larger than q and somewhere smaller."""
+    return all(a <= b for a, b in zip(p, q, strict=True)) and tuple(p) != tuple(q)
+
+
+def _quantity(name: str, value: object, units: Mapping[str, float], unit: str) -> float | None:
+    """A text with a unit, or a number in ``unit``, as a number in ``unit``."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-zµ]*)\s*", str(value).lower())
+    try:
+        assert match is not None
+        number = float(match[1]) * units[match[2] or unit]
+        assert math.isfinite(number)
+        assert number > 0
+    except (AssertionError, KeyError, ValueError):
+        example = "200kB" if name == "max_size" else "1ms"
+        raise SearchError(
+            f"`{name}` is a positive number with one of the units {', '.join(units)}, but got {value!r}; "
+            f"write {name}={example!r}, for example."
+        ) from None
+    return number

@@ -1,0 +1,124 @@
+"""Objectives and limits: what they accept, what they keep, and that what is returned keeps them."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import nas
+from nas.errors import SearchError
+from nas.goals import Footprint, Goals, _dominates
+from nas.space import Choice, Integer, SearchSpace
+
+QUICK = nas.Fidelity(epochs=2, rows=60, splits=2)
+
+
+def widths() -> SearchSpace:
+    space = SearchSpace("widths")
+    space.add_input("x")
+    space.add_node("a", "linear", width=Integer(4, 4096, log=True))
+    space.add_node("b", Choice("relu", "silu"))
+    space.add_output("y")
+    for source, target in [("x", "a"), ("a", "b"), ("b", "y")]:
+        space.add_edge(source, target)
+    return space
+
+
+def data(n: int = 90) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, 4))
+    return X, (X[:, 0] + X[:, 1] > 0).astype(int)
+
+
+@pytest.mark.parametrize(
+    ("size", "latency", "expected"),
+    [
+        ("200kB", "1ms", (200e3, 1.0)),
+        ("1.5 MB", "0.5 ms", (1.5e6, 0.5)),
+        (4096, 2, (4096, 2)),
+        ("2KiB", "10us", (2048, 0.01)),
+        (None, "1s", (None, 1000.0)),
+    ],
+)
+def test_limits_are_read_with_their_units(size, latency, expected):
+    goals = Goals.of(("score",), size, latency)
+    assert (goals.max_size, goals.max_latency) == (expected[0], pytest.approx(expected[1]))
+
+
+@pytest.mark.parametrize("bad", ["", "big", "-3kB", "0", "nan", "1 parsec", "1e999", "1.2.3kB", [], True])
+def test_limits_that_are_none_are_refused(bad):
+    with pytest.raises(SearchError, match=r"`max_size` is a positive number with one of the units .*'200kB'"):
+        Goals.of(("score",), bad, None)
+
+
+@pytest.mark.parametrize(
+    ("objectives", "sentence"),
+    [
+        (("score", "sise"), "did you mean 'size'"),
+        (("size",), "begin with 'score'"),
+        (("score", "size", "size"), "each other one once"),
+        ((), "begin with 'score'"),
+    ],
+)
+def test_objectives_that_are_none_are_refused(objectives, sentence):
+    with pytest.raises(SearchError, match=sentence):
+        Goals.of(objectives, None, None)
+
+
+@given(st.tuples(*[st.integers(0, 3)] * 3), st.tuples(*[st.integers(0, 3)] * 3))
+def test_domination_is_strict_and_has_one_direction(p, q):
+    expected = all(a <= b for a, b in zip(p, q, strict=True)) and any(a < b for a, b in zip(p, q, strict=True))
+    assert _dominates(p, q) == expected
+    assert not (_dominates(p, q) and _dominates(q, p))
+
+
+def test_a_footprint_violates_exactly_the_limits_it_exceeds():
+    for size, latency in product((99, 100, 101), (0.9, 1.0, 1.1)):
+        said = Goals(max_size=100, max_latency=1.0).violation(Footprint(1, size, latency))
+        assert bool(said) == (size > 100 or latency > 1.0)
+        assert ("max_size" in said) == (size > 100)
+
+
+@pytest.mark.parametrize("controller", ["meta", "evolution"])
+def test_a_returned_network_keeps_its_limit_on_disk(tmp_path, controller):
+    limit = 12_000
+    result = nas.search(
+        data(), space=widths(), trials=3, controller=controller, history=None, fidelity=QUICK, max_size=limit
+    )
+    assert len(result.records) == 3
+    path = tmp_path / "network.onnx"
+    result.export(path)
+    assert path.stat().st_size <= limit
+
+
+def test_a_limit_nothing_can_keep_is_one_sentence(tmp_path):
+    with pytest.raises(SearchError, match=r"no candidate of \d+ kept the limits: .* bytes .* max_size, 50"):
+        nas.search(data(), space=widths(), trials=2, controller="evolution", history=None, max_size=50)
+
+
+def test_several_objectives_give_the_candidates_that_no_other_beats():
+    result = nas.search(
+        data(),
+        space=widths(),
+        trials=8,
+        controller="evolution",
+        history=None,
+        fidelity=QUICK,
+        objectives=("score", "parameters"),
+    )
+    points = {r.number: (-r.score, r.outcome.cost.parameters) for r in result.records}
+    best = {
+        n
+        for n, (s, c) in points.items()
+        if not any((s2 <= s and c2 <= c) and (s2, c2) != (s, c) for s2, c2 in points.values())
+    }
+    assert {record.number for record, _ in result.front} <= best
+    assert {points[n] for n in best} == {points[record.number] for record, _ in result.front}
+    counts = [footprint.parameters for _, footprint in result.front]
+    assert counts == sorted(counts, reverse=True)
+    smallest = result.choose(result.front[-1][0])
+    assert sum(p.numel() for p in smallest.model().network.parameters()) == counts[-1]
