@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 
 from benchmarks.measured_space import identity
+from benchmarks.rivals import RIVALS
+from benchmarks.rivals.gaussian import Process, pool, standardised
+from benchmarks.rivals.rgpe import ranking_loss
 from benchmarks.table import load, space_of
-from benchmarks.transfer import Protocol, factory, main, past_of
+from benchmarks.transfer import Protocol, factory, main, past_of, search
 from nas.controllers import Problem
 from nas.errors import DataError, SearchError
 from nas.metadataset import MetaDataset
@@ -159,3 +162,67 @@ def test_a_named_controller_is_made_as_in_a_search(path):
     table = load(path)
     controller = factory("random")(Problem(space=table.spaces[0]))
     assert table.spaces[0].contains(controller.ask()[0])
+
+
+# ---- rivals ----------------------------------------------------------------------------------------------------------
+
+
+def test_distance_is_the_share_of_decisions_that_differ(path):
+    space = load(path).spaces[0]
+    known = pool(space)
+    D = known.distances(range(12))
+    domains = space.decisions()
+    for i, j in [(0, 1), (3, 11), (5, 60), (7, 7)]:
+        a, b = known.choices[i], known.choices[j]
+        apart = [abs(d.unit(a[n]) - d.unit(b[n])) if d.ordered else float(a[n] != b[n]) for n, d in domains.items()]
+        assert D[i, j] == pytest.approx(np.mean(apart))
+
+
+def test_the_rivals_process_is_the_textbooks():
+    rng = np.random.default_rng(0)
+    X = rng.random((9, 2))
+    D = np.abs(X[:, None] - X[None]).sum(axis=2)
+    y = standardised(rng.standard_normal(9))
+    known, asked = slice(0, 7), slice(7, 9)
+    process = Process(D[known, known], y[known])
+    K = np.exp(-D / process.length)
+    S = np.linalg.inv(K[known, known] + (process.noise + 1e-6) * np.eye(7))
+    mean, deviation = process.predict(D[known, asked])
+    assert mean == pytest.approx(K[asked, known] @ S @ y[known])
+    assert deviation**2 == pytest.approx(1 - np.diag(K[asked, known] @ S @ K[known, asked]))
+    left, _ = process.left_out(y[known])
+    for i in range(7):
+        rest = [j for j in range(7) if j != i]
+        T = np.linalg.inv(K[np.ix_(rest, rest)] + (process.noise + 1e-6) * np.eye(6))
+        assert left[i] == pytest.approx(K[i, rest] @ T @ y[rest])
+
+
+def test_ranking_loss_counts_pairs_put_the_other_way_round():
+    rng = np.random.default_rng(0)
+    y, f = np.array([1.0, 3.0, 2.0, 5.0]), rng.standard_normal((6, 4))
+    brute = [sum((s[j] < s[k]) != (y[j] < y[k]) for j in range(4) for k in range(4) if j != k) for s in f]
+    assert list(ranking_loss(f, y)) == brute
+
+
+@pytest.mark.parametrize("name", [n for n in RIVALS if n != "gp"])
+def test_rivals_ask_for_new_choices_the_same_each_time_with_and_without_history(name, path):
+    table = load(path)
+    with MetaDataset.open(":memory:") as store:
+        past = past_of(Protocol(table, table, records=20), 2, 0, store)
+    for known in (past, ()):
+        runs = []
+        for _ in range(2):
+            run = search(RIVALS[name], Protocol(table, table, evaluations=8), 2, 0, known)
+            assert len(set(run.rows)) == 8
+            runs.append(run.rows)
+        assert runs[0] == runs[1]
+
+
+def test_local_search_ends_at_choices_without_better_neighbours(path):
+    table = load(path)
+    run = search(RIVALS["local_search"], Protocol(table, table), 0, 0, ())
+    values, D = table.val[:, 0], pool(table.spaces[0]).distances(range(len(table.val))) * len(DECISIONS)
+    best = [max(run.rows[:n], key=lambda r: values[r]) for n in range(1, len(run.rows) + 1)]
+    finished = [r for r in dict.fromkeys(best) if set(np.flatnonzero(D[r] <= 1 + 1e-9)) <= set(run.rows)]
+    assert any(values[r] >= values[D[r] <= 1 + 1e-9].max() for r in finished)
+    assert len(run.rows) == len(set(run.rows)) == len(table.val)
