@@ -234,25 +234,20 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
     names, values = list(ranks), list(ranks.values())
     groups = _cliques(values, difference)
     plt.rcParams.update({"svg.hashsalt": "nas", "font.size": 10})
+    below = 0.4 * len(groups) + 0.4  # where the names begin, beneath the bars
     figure, axes = plt.subplots(figsize=(8, 1.2 + 0.3 * len(names)), layout="constrained")
     for level, (name, value) in enumerate(zip(names, values, strict=True)):
-        axes.plot([value, value, len(names) + 0.6], [0, -1 - level, -1 - level], color="#444", lw=0.8)
-        axes.text(
-            len(names) + 0.7,
-            -1 - level,
-            f"{name}  {value:.2f}",
-            va="center",
-            weight="bold" if name == result["judged"] else "normal",
-        )
+        y, weight = -below - level, "bold" if name == result["judged"] else "normal"
+        axes.plot([value, value, len(names) + 0.6], [0.0, y, y], color="#444", lw=0.8)
+        axes.text(len(names) + 0.7, y, f"{name}  {value:.2f}", va="center", weight=weight)
     for level, (low, high) in enumerate(groups):
-        y = -0.25 - 0.35 * level
+        y = -0.4 - 0.4 * level
         axes.plot([values[low] - 0.04, values[high] + 0.04], [y, y], color="#c8553d", lw=3)
-    axes.plot([1, 1 + difference], [1.2, 1.2], color="#444", lw=2)
-    axes.text(1, 1.4, f"critical difference {difference:.2f}", va="bottom")
-    axes.set(xlim=(0.8, len(names) + 3), ylim=(-1.5 - len(names), 2.4), yticks=[], xticks=range(1, len(names) + 1))
+    axes.set(xlim=(0.8, len(names) + 3), ylim=(-below - len(names), 0), yticks=[], xticks=range(1, len(names) + 1))
     axes.xaxis.tick_top()
     axes.spines[["left", "right", "bottom"]].set_visible(False)
-    axes.set_title(f"mean rank by auc50c over {result['families']} families", loc="left")
+    what = f"mean rank by auc50c over {result['families']} families; critical difference {difference:.2f}"
+    axes.set_title(f"{what} (Nemenyi, 95 %)", loc="left")
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
     plt.close(figure)
     print(f"drew {path}")
