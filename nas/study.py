@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import HistoryError
+from nas.metrics.metric import DEFAULT
 from nas.record import Record
 from nas.space import Choice, Float, Integer
 from nas.space.domain import Domain
@@ -74,7 +75,7 @@ def study_of(
             metric = trials[0].metric
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names([f"minus {metric}" if _is_loss(metric) else metric])
+                study.set_metric_names([f"minus {metric}" if metric in DEFAULT.values() else metric])
             study.set_user_attr("space", trials[0].space)
     return study
 
@@ -170,12 +171,6 @@ def _distinct(values: Iterable[Value]) -> list[Value]:
     return [
         value for _, _, value in sorted({(type(v).__name__, repr(v), v) for v in values}, key=lambda item: item[:2])
     ]
-
-
-def _is_loss(metric: str) -> bool:
-    from nas.metrics import METRICS
-
-    return any(signs.get(metric) == -1 for signs in METRICS.values())
 
 
 def _frozen(settings: Mapping[str, Value]) -> tuple[tuple[str, Value], ...]:

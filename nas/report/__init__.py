@@ -4,8 +4,19 @@
 ``picture`` how it looks. Reports read; nothing is trained, asked or stored here.
 """
 
-from nas.report.account import Account, Voices, versions
-from nas.report.content import Content, candidate
+from nas.report.account import Account, Voices, account_at_end, account_at_start, candidate, versions
+from nas.report.content import Content
 from nas.report.write import content_of, of_result, write
 
-__all__ = ["Account", "Content", "Voices", "candidate", "content_of", "of_result", "versions", "write"]
+__all__ = [
+    "Account",
+    "Content",
+    "Voices",
+    "account_at_end",
+    "account_at_start",
+    "candidate",
+    "content_of",
+    "of_result",
+    "versions",
+    "write",
+]

@@ -7,15 +7,18 @@ computed: nothing here asks a controller anything.
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import HistoryError
-from nas.record import LIST, NUMBER, OBJECT, TEXT, checked_fields
+from nas.record import LIST, NUMBER, OBJECT, TEXT, Record, checked_fields, digest_of
 
 if TYPE_CHECKING:
     from nas.controllers import Explanation
+    from nas.dataset import Dataset
+    from nas.result import Result
+    from nas.space import SearchSpace
 
 MOST_NAMED = 50  # datasets of an explanation that are kept by name, the loudest
 EXAMPLES = 5  # datasets named for each reason to be ignored
@@ -140,6 +143,40 @@ class Account:
         fields["notes"] = tuple(map(str, fields["notes"]))
         fields["versions"] = {str(name): str(version) for name, version in fields["versions"].items()}
         return cls(**fields)
+
+
+def account_at_start(
+    explanation: Explanation, dataset: Dataset, space: SearchSpace, device: str, notes: Sequence[str]
+) -> Account:
+    """Returns what a search says of itself before its first trial."""
+    return Account(
+        beginning=Voices.of(explanation),
+        description=dataset.describe(),
+        notes=tuple(notes),
+        device=device,
+        versions=versions(),
+        decisions={path: domain.to_dict() for path, domain in space.decisions().items()},
+    )
+
+
+def account_at_end(result: Result, start: Account | None = None) -> Account:
+    """Returns what a search says of itself when it has a result; ``start`` is what it said before."""
+    return replace(
+        start or Account(),
+        end=Voices.of(result.explanation),
+        description=result.dataset.describe(),
+        notes=result.notes,
+        found=candidate(result.best),
+        front=tuple((candidate(record), f.parameters, f.size, f.latency) for record, f in result.front),
+        device=result.device,
+        versions=versions(),
+        decisions={path: domain.to_dict() for path, domain in result.space.decisions().items()},
+    )
+
+
+def candidate(record: Record) -> str:
+    """Returns a digest that two records share exactly if they are of one candidate: architecture and settings."""
+    return digest_of({"architecture": record.architecture.key, "settings": dict(record.settings)})
 
 
 def versions() -> dict[str, str]:

@@ -9,9 +9,10 @@ from statistics import median
 from typing import Any
 
 from nas.metrics import METRICS, display
+from nas.metrics.metric import DEFAULT
 from nas.protocol import FINALISTS
-from nas.record import DatasetInfo, Record, SearchInfo, digest_of
-from nas.report.account import Account
+from nas.record import DatasetInfo, Record, SearchInfo
+from nas.report.account import Account, candidate
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Content:
     @cached_property
     def sign(self) -> int:
         """-1 where the metric is an error that the score is the negative of, else 1."""
-        return min((signs.get(self.metric, 1) for signs in METRICS.values()), default=1)
+        return -1 if self.metric in DEFAULT.values() else 1
 
     @cached_property
     def shown(self) -> str:
@@ -186,11 +187,6 @@ class Content:
             "failures": [{"status": f.status, "message": f.message, "trials": list(f.numbers)} for f in self.failures],
             "account": self.account.to_dict(),
         }
-
-
-def candidate(record: Record) -> str:
-    """Returns a digest that two records share exactly if they are of one candidate: architecture and settings."""
-    return digest_of({"architecture": record.architecture.key, "settings": dict(record.settings)})
 
 
 def _row(record: Record) -> dict[str, Any]:

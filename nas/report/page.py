@@ -14,7 +14,8 @@ from markupsafe import Markup
 
 from nas.record import Record
 from nas.report import charts
-from nas.report.content import Content, candidate
+from nas.report.account import candidate
+from nas.report.content import Content
 from nas.report.picture import picture
 
 MOST_ROWS = 1_000  # trials in the table

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from nas.errors import HistoryError
 from nas.record import DatasetInfo, SearchInfo
-from nas.report.account import Account, Voices, versions
-from nas.report.content import Content, candidate
+from nas.report.account import account_at_end
+from nas.report.content import Content
 
 if TYPE_CHECKING:
     from nas.metadataset import MetaDataset
@@ -49,16 +49,7 @@ def of_result(result: Result) -> Content:
         columns=data.columns,
         classes=len(data.classes),
     )
-    account = Account(
-        end=Voices.of(result.explanation),
-        description=data.describe(),
-        notes=result.notes,
-        found=candidate(result.best),
-        front=tuple((candidate(r), cost.parameters, cost.size, cost.latency) for r, cost in result.front),
-        device=result.device,
-        versions=versions(),
-    )
-    return Content.of(info, kept, records, account)
+    return Content.of(info, kept, records, account_at_end(result))
 
 
 def write(content: Content, path: str | os.PathLike[str], written: datetime | None = None) -> Path:
