@@ -179,6 +179,24 @@ class Evaluator:
         )
 
 
+def describe(dataset: Dataset, family: str = "") -> DatasetInfo:
+    """What a history keeps of a dataset: sizes and meta-features, no raw data."""
+    from nas.metafeatures import VERSION, metafeatures
+
+    return DatasetInfo(
+        fingerprint=dataset.fingerprint,
+        name=dataset.name,
+        kind=dataset.kind,
+        task=dataset.task,
+        rows=len(dataset),
+        columns=dataset.columns,
+        classes=len(dataset.classes),
+        family=dataset.family or family,
+        metafeatures=metafeatures(dataset),
+        metafeatures_version=VERSION,
+    )
+
+
 def now() -> str:
     """Returns the time as records carry it: ISO 8601, UTC, seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")

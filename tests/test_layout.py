@@ -37,17 +37,17 @@ ROOMS: dict[str, tuple[str, bool]] = {
     "prediction": ("dataset", False),
     "comparison": ("baselines dataset metrics protocol record result training", False),
     "result": ("comparison controllers dataset export goals metrics model protocol record space training", False),
-    "evaluation": ("architecture dataset model preprocess protocol record space training", False),
+    "evaluation": ("architecture dataset metafeatures model preprocess protocol record space training", False),
     "goals": ("architecture dataset export model operations record training", False),
     "loop": (
-        "architecture comparison controllers dataset evaluation goals metadataset metafeatures protocol record result space training "
+        "architecture comparison controllers dataset evaluation goals metadataset protocol record result space training "
         "search_spaces",
         False,
     ),
     "study": ("architecture metrics record space", False),
     "report": ("architecture metrics protocol record", False),
     "cli": (
-        "comparison dataset export loop metadataset metrics prediction record report result study training",
+        "comparison dataset evaluation export loop metadataset metrics prediction record report result sketch study training",
         False,
     ),
     "__main__": ("cli", False),

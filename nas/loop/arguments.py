@@ -1,0 +1,81 @@
+"""What is checked, and chosen where it was left out, before a search begins."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import TYPE_CHECKING
+
+from nas.dataset import Dataset
+from nas.errors import SearchError
+from nas.record import Fidelity
+
+if TYPE_CHECKING:
+    from nas.space import SearchSpace
+
+LARGEST_SEED = 2**62  # what follows from a seed still fits into a database's integers
+
+
+def whole(name: str, value: object, least: int, most: int = LARGEST_SEED) -> int:
+    """The value as an int, whatever integer type it came in."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
+        raise SearchError(f"`{name} >= {least}` must hold for a whole number, but got {name}={value!r}.")
+    if int(value) > most:
+        raise SearchError(f"`{name} <= {most}` must hold, but got {name}={value!r}; use a smaller number.")
+    return int(value)
+
+
+def check_types(space: object, fidelity: object, seconds: object) -> None:
+    from nas.space import SearchSpace
+
+    expected = (("space", space, SearchSpace), ("fidelity", fidelity, Fidelity), ("seconds", seconds, int | float))
+    for name, value, kind in expected:
+        if value is not None and not isinstance(value, kind):
+            wanted = getattr(kind, "__name__", "number")
+            raise SearchError(f"`{name}` must be a {wanted} or left out, but got {value!r}.")
+
+
+def default_space(dataset: Dataset) -> SearchSpace:
+    from search_spaces import default_for
+
+    return default_for(dataset)
+
+
+def set_aside(data: Dataset, test: Dataset | float | None) -> tuple[Dataset, Dataset | None]:
+    """The rows to search on and those set aside: the same for every seed, so that no search learns from another's."""
+    if test is None:
+        return data, None
+    if isinstance(test, Dataset):
+        ours, theirs = data.schema(), test.schema()
+        if differs := [key for key in ours if key != "target" and ours[key] != theirs[key]]:
+            raise SearchError(
+                f"test rows must be read like the others, but their {', '.join(differs)} differ; "
+                "pass test=0.2, or a subset of one loaded Dataset."
+            )
+        return data, test
+    if isinstance(test, bool) or not isinstance(test, int | float) or not 0 < test < 1:
+        raise SearchError(f"`0 < test < 1` must hold for the share of rows set aside, but got {test=}.")
+    return data.holdout(0, test)
+
+
+def device_of(device: str | None) -> str:
+    import torch
+
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device not in ("cpu", "cuda"):
+        raise SearchError(f"`device` must be 'cpu' or 'cuda', but got {device!r}.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SearchError("device 'cuda' needs a GPU that torch can see, and there is none; use device='cpu'.")
+    return device
+
+
+def spec_name(spec: object) -> str:
+    if isinstance(spec, str):
+        return spec
+    kind = spec if hasattr(spec, "__qualname__") else type(spec)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def is_nameless(spec: object) -> bool:
+    """Whether two different controllers of this kind bear one name: samplers, lambdas, functions within functions."""
+    return not isinstance(spec, str) and ("<" in spec_name(spec) or not hasattr(spec, "__qualname__"))

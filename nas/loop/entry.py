@@ -1,0 +1,136 @@
+"""``search`` and ``suggest``, the calls a user makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nas.dataset import Dataset, load
+from nas.evaluation import describe
+from nas.loop.arguments import default_space, whole
+from nas.loop.running import Search, controller_of
+from nas.metadataset.histories import YOURS, Histories, Source
+from nas.record import Fidelity
+from nas.result import Result
+
+if TYPE_CHECKING:
+    from nas.architecture import Architecture
+    from nas.controllers import ControllerSpec
+    from nas.space import Choices, SearchSpace, Value
+
+MOST_SUGGESTIONS = 1_000
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """What would be tried: the choice, the architecture it describes and the training settings."""
+
+    choices: Choices
+    architecture: Architecture
+    settings: Mapping[str, Value]
+
+
+def search(
+    data: object,
+    *,
+    target: str | None = None,
+    task: str | None = None,
+    groups: object = None,
+    space: SearchSpace | None = None,
+    trials: int = 30,
+    seconds: float | None = None,
+    controller: ControllerSpec = "meta",
+    history: Source = YOURS,
+    storage: Source = None,
+    name: str | None = None,
+    seed: int = 0,
+    fidelity: Fidelity | None = None,
+    test: Dataset | float | None = None,
+    objectives: Sequence[str] = ("score",),
+    max_size: str | float | None = None,
+    max_latency: str | float | None = None,
+    device: str | None = None,
+) -> Result:
+    """Searches for a network for ``data`` and returns what was found.
+
+    The same call again returns the finished result; a larger ``trials`` continues it; an interrupted one goes on.
+    Ctrl-C ends the trials early and returns the best so far.
+
+    Args:
+        data: ``(X, y)`` arrays, a DataFrame, a ``Dataset``, a path (.csv, .parquet, .npz, a folder of images), or the
+            name of a dataset bundled with scikit-learn.
+        target: The column to predict, for tables.
+        task: ``classification`` or ``regression``; found from the target unless given.
+        groups: Rows of one group never stand on both sides of a split; shape (rows,).
+        space: The search space; chosen for the data unless given.
+        trials: Trainings of new candidates in total, >= 1. What is known already does not count.
+        seconds: No new trial begins after that time, earlier calls counted in; the result then depends on the machine's
+            speed.
+        controller: ``meta``, ``random``, ``evolution``, ``tpe``, a sampler of Optuna, or a function of a ``Problem``.
+        history: What may be learned from: a path or a database URL (with the shipped knowledge), a ``MetaDataset``
+            (alone), ``None`` for a cold search.
+        storage: Where this search is recorded; by default in ``history``, or in the user's own where that is no place.
+        name: Of the search; by default derived from data, space and protocol.
+        seed: Decides splits, initial weights and the controller's draws.
+        fidelity: Epochs, rows and splits of an evaluation; chosen for the size of the data unless given.
+        test: Rows set aside, as a fraction or a ``Dataset``; their score is reported once, from a network that never
+            saw them.
+        objectives: ``score``, and those of ``parameters``, ``size`` and ``latency`` that should be small too: then
+            ``result.front`` holds the candidates that no other one beats in all of them.
+        max_size: Bytes of the exported ONNX file at most, such as ``"200kB"``; larger networks are not trained.
+        max_latency: Time at most to predict one row with it on one thread, such as ``"1ms"``, measured; the result then
+            depends on the machine's speed.
+        device: ``cpu`` or ``cuda``; a GPU is used where there is one.
+
+    Raises:
+        DataError: If the data cannot be learned from.
+        SearchError: If the search cannot start, or no candidate could be trained.
+    """
+    from tqdm import tqdm
+
+    dataset = load(data, target=target, task=task, groups=groups)
+    running = Search(
+        dataset,
+        space=space,
+        trials=trials,
+        seconds=seconds,
+        controller=controller,
+        history=history,
+        storage=storage,
+        name=name,
+        seed=seed,
+        fidelity=fidelity,
+        test=test,
+        objectives=objectives,
+        max_size=max_size,
+        max_latency=max_latency,
+        device=device,
+    )
+    with running, tqdm(total=trials, desc=dataset.name, unit="trial", disable=None) as bar:
+        for _ in running.run():
+            bar.update()
+        return running.finish()
+
+
+def suggest(
+    data: object,
+    *,
+    k: int = 5,
+    target: str | None = None,
+    task: str | None = None,
+    groups: object = None,
+    space: SearchSpace | None = None,
+    controller: ControllerSpec = "meta",
+    history: Source = YOURS,
+    seed: int = 0,
+) -> list[Suggestion]:
+    """What would be tried first on ``data``, from history alone: ``k`` suggestions, best first, nothing trained."""
+    k, seed = whole("k", k, 1, MOST_SUGGESTIONS), whole("seed", seed, 0)
+    dataset = load(data, target=target, task=task, groups=groups)
+    space = space or default_space(dataset)
+    info = describe(dataset)
+    with Histories(history, None, read_only=history != YOURS) as histories:
+        asked = controller_of(controller, space, seed, histories.past(), info).ask(k)
+    found = {str(sorted(c.items())): Suggestion(c, space.architecture(c), space.settings(c)) for c in asked}
+    return list(found.values())  # fewer than k where the space holds no more
