@@ -226,7 +226,12 @@ def test_csv_dialects(tmp_path):
         (b"a,y\n1,0\n", "two rows"),
         (b"a,y\n1,0\n2,1,5\n3,0\n", "line 3 of t.csv has 3"),
         (b"a,b,y\n1,2,0\n2,1\n3,4,0\n", "line 3 of t.csv has 2"),
-        (b"a,y\n1,caf\xe9\n2,b\n", "byte 0xe9"),
+        (b"a,y\n1,caf\xe9\x81\n2,b\n", "byte 0xe9"),
+        (b"a,y\n1,\x002\n2,b\n", "byte 6 is 0"),
+        ("a,y\n1,2\n".encode("utf-16-le"), "is 0, as in binary files or in UTF-16"),
+        (b"5.1,3.5,0\n4.9,3.0,0\n4.7,3.2,1\n", "add a line of names"),
+        (b"a:y\n1:0\n2:1\n", "read as one column"),
+        (b'a,y\n1,"' + b"x" * 200_000 + b'"\n', "at most 131,072 characters"),
         (b"a,a,y\n1,2,0\n2,3,1\n", "'a' twice"),
         (b"a,Y\n1,0\n2,1\n", "did you mean 'Y'"),
         (b'a,y\n"1,0\n2,1\n', "line"),
@@ -236,6 +241,138 @@ def test_csv_faults(tmp_path, content, words):
     path = tmp_path / "t.csv"
     path.write_bytes(content)
     assert words in error_of(path, target="y")
+
+
+def test_what_is_guessed_of_a_text_is_said(tmp_path):
+    path = tmp_path / "t.csv"
+    text = "größe;Straße;wann;y\n1,5;Königsallee;01.02.2024;0\n2,25;Ring;11.02.2024;1\n" + "3,5;Ring;12.03.2024;1\n" * 4
+    for encoding, words in (
+        ("utf-8", ""),
+        ("utf-8-sig", ""),
+        ("cp1252", "t.csv is not UTF-8 (byte 0xf6 at about 2): read as Windows-1252"),
+        ("utf-16", "t.csv is read as UTF-16"),
+        ("utf-32", "t.csv is read as UTF-32"),
+    ):
+        path.write_bytes(text.encode(encoding))
+        data = load(path, target="y")
+        assert data.features == {
+            "numeric": ("größe", "wann.month", "wann.weekday", "wann.days"),
+            "categorical": ("Straße",),
+        }
+        np.testing.assert_array_equal(data.inputs["numeric"][:3, 0], np.array([1.5, 2.25, 3.5], np.float32))
+        assert data.levels == (("Königsallee", "Ring"),)
+        said = "; ".join(data.dropped)
+        assert "t.csv is read with cells separated by ';' and a comma as the decimal sign" in said
+        assert words in said
+        np.testing.assert_array_equal(encode_rows(path, data.schema())["numeric"], data.inputs["numeric"])
+    for separator, name in (("\t", "tabs"), ("|", "'|'"), ("  ", "spaces")):
+        path.write_text(f"a{separator}y\n" + "".join(f"{i}.5{separator}{i % 2}\n" for i in range(9)))
+        data = load(path, target="y")
+        assert np.array_equal(data.inputs["numeric"].ravel(), np.arange(9) + 0.5)
+        assert f"separated by {name}" in data.dropped[0]
+
+
+def test_numbers_with_thousands_currencies_and_percents():
+    import pandas as pd
+
+    for texts, words in (
+        (["$1,234.50", "$ 2.00", "$-3"], "'$1,234.50' as 1234.5"),
+        (["1.234,50 €", "2", "-3"], "'1.234,50 €' as 1234.5"),
+        (["1 234.5", "2 %", "-3"], "'1 234.5' as 1234.5"),
+    ):
+        data = load(pd.DataFrame({"a": texts * 5, "y": [0, 1, 0] * 5}), target="y")
+        assert np.array_equal(data.inputs["numeric"][:3, 0], np.array([1234.5, 2, -3], np.float32))
+        assert words in data.dropped[0]
+        assert encode_rows(pd.DataFrame({"a": texts[:1]}), data.schema())["numeric"][0, 0] == 1234.5
+
+
+def test_numbers_among_which_text_stands_are_said():
+    import pandas as pd
+
+    data = load(pd.DataFrame({"a": ["1", "2", "3", "old", "4"] * 8, "y": [0, 1] * 20}), target="y")
+    assert data.features == {"categorical": ("a",)}
+    assert "only 80 % of the values of 'a' are numbers (not 'old')" in data.dropped[0]
+
+
+def test_a_line_of_gigabytes_ends_in_a_sentence(tmp_path):
+    import subprocess
+    import sys
+
+    zeros, ones = tmp_path / "zeros.csv", tmp_path / "ones.csv"
+    with zeros.open("wb") as stream:
+        stream.write(b"a,y\n1,0\n2,")
+        stream.truncate(2**31)  # sparse: takes no place
+    ones.write_bytes(b"a,y\n1,0\n2," + b"1" * 2**26)
+    program = (
+        "import resource, sys; from nas.dataset import load; from nas.errors import DataError\n"
+        "for path, words in zip(sys.argv[1::2], sys.argv[2::2]):\n"
+        "    try: load(path, target='y')\n"
+        "    except DataError as error: assert words in str(error), error\n"
+        "    else: raise SystemExit('read')\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    words = [str(zeros), "is 0, as in binary", str(ones), "line 3 of ones.csv has more"]
+    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) * (1 if sys.platform == "darwin" else 1024) < 2**29
+
+
+def test_files_that_unpack_to_many_times_their_size(tmp_path, monkeypatch):
+    monkeypatch.setattr("nas.dataset.text.LARGE", 2**20)
+    monkeypatch.setattr("nas.dataset.archive.LARGE", 2**20)
+    path = tmp_path / "t.csv.gz"
+    path.write_bytes(gzip.compress(b"a,y\n" + b"1" * 2**22))
+    assert "200 times its size" in error_of(path, target="y")
+    np.savez_compressed(tmp_path / "t.npz", X=np.zeros((2**20, 1)), y=np.arange(2**20) % 2)
+    assert "200 times its size (X.npy)" in error_of(tmp_path / "t.npz")
+
+
+def test_archives_whose_headers_lie(tmp_path):
+    import zipfile
+
+    path = tmp_path / "t.npz"
+    for shape, words in (
+        ((10**15,), "promises 8,000,000,000,000,000 bytes"),
+        ((-1,), "cannot be read"),
+        ("x", "cannot"),
+    ):
+        with zipfile.ZipFile(path, "w") as archive, archive.open("X.npy", "w") as member:
+            np.lib.format.write_array_header_1_0(member, {"shape": shape, "fortran_order": False, "descr": "<f8"})
+            member.write(bytes(800))
+        assert words in error_of(path)
+    np.savez(path, X=np.array([{"a": 1}, None], dtype=object), y=np.arange(2))
+    assert "object arrays are refused" in error_of(path)
+
+
+def test_large_tables_are_refused_before_they_are_read(tmp_path, monkeypatch):
+    import pandas as pd
+
+    monkeypatch.setattr("nas.dataset.files.MAX_CELLS", 100)
+    frame().to_csv(tmp_path / "t.csv", index=False)
+    pd.DataFrame({"a": np.zeros(101), "y": 0}).to_parquet(tmp_path / "t.parquet")
+    assert "a table may have 100 cells, but t.csv has more" in error_of(tmp_path / "t.csv", target="label")
+    assert "t.parquet has 202" in error_of(tmp_path / "t.parquet", target="y")
+
+
+def test_places_that_are_no_files(tmp_path):
+    import os
+
+    (tmp_path / "folder.csv").mkdir()
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "t.parquet").write_bytes(b"PAR1")
+    assert "one subfolder for each class" in error_of(tmp_path / "folder.csv", target="y")
+    assert "must be a file" in error_of(tmp_path / "pipe.csv", target="y")
+    os.mkfifo(tmp_path / "pipe.npz")
+    assert "must be a file" in error_of(tmp_path / "pipe.npz")
+    frame().to_parquet(tmp_path / "t.parquet")
+    (tmp_path / "t.parquet").write_bytes((tmp_path / "t.parquet").read_bytes()[:-100])
+    assert "must be a Parquet file" in error_of(tmp_path / "t.parquet", target="label")
+
+
+def test_many_columns_are_compared_in_one_pass(tmp_path):
+    names = ",".join(f"c{i}" for i in range(20_000))
+    (tmp_path / "t.csv").write_text(f"{names},c7\n")
+    assert "'c7' twice" in error_of(tmp_path / "t.csv", target="y")
 
 
 def test_unknown_files(tmp_path):

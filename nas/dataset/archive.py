@@ -6,31 +6,62 @@ Here belongs which key of an archive means what. Nothing is unpickled.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nas.dataset import images
+from nas.dataset import files, images
+from nas.dataset.text import EXPANSION, LARGE
 from nas.dataset.value import Inputs
 from nas.errors import DataError, nearest
 
 
 def read_archive(path: Path) -> dict[str, np.ndarray]:
-    """Returns the arrays of an .npz file; DataError where it is no archive or holds Python objects."""
+    """Returns the arrays of an .npz file; DataError where it is no archive, holds Python objects, or is a bomb."""
+    files.check_file(path)
     try:
+        _check_size(path)
         with np.load(path, allow_pickle=False) as archive:
             if not hasattr(archive, "files"):
                 raise DataError(f"{path.name} must be an .npz archive, but is a single array; save it with np.savez.")
-            return {key: archive[key] for key in archive.files}
+            found = {key: archive[key] for key in archive.files}
     except DataError:
         raise
-    except Exception as error:  # whatever a parser raises on foreign bytes
+    except (Exception, MemoryError) as error:  # whatever a parser raises on foreign bytes
         raise DataError(
-            f"{path.name} must be an .npz archive of numbers and text, but cannot be read ({error});"
+            f"{path.name} must be an .npz archive of numbers and text, but cannot be read ({files.first_line(error)});"
             " object arrays are refused, save each column with its own dtype."
         ) from error
+    for key, array in found.items():
+        if not isinstance(array, np.ndarray):
+            raise DataError(f"{path.name} must hold arrays, but {key!r} is none; save it with np.savez.")
+    return found
+
+
+def _check_size(path: Path) -> None:
+    """Refuses an archive that unpacks to many times its size, or whose headers promise more than they hold."""
+    import zipfile
+
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if info.file_size > max(LARGE, EXPANSION * info.compress_size):
+                raise DataError(
+                    f"{path.name} grows to more than {EXPANSION} times its size ({info.filename}); unpack it yourself."
+                )
+            if not info.filename.endswith(".npy"):
+                continue
+            with archive.open(info) as stream:
+                version = np.lib.format.read_magic(stream)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(stream)
+            promised = math.prod(shape) * dtype.itemsize
+            if promised > info.file_size and not dtype.hasobject:
+                raise DataError(
+                    f"{path.name} is damaged: {info.filename} promises {promised:,} bytes, but has {info.file_size:,}."
+                )
 
 
 def inputs_of(arrays: Mapping[str, np.ndarray], name: str) -> Inputs | np.ndarray:

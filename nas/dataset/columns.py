@@ -11,7 +11,7 @@ import decimal
 import numbers
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +35,9 @@ DATE_FORMATS = ("ISO8601", *(day + time for time in _TIMES for day in _DAYS + _M
 """Formats tried in this order (``pandas.to_datetime``); where two read the same number of values the first wins."""
 
 _ID_NAME = re.compile(r"(^|[\W_])(id|ids|idx|index|key|rowid|rownames|uuid|guid)$|[a-z](Id|ID)$|^unnamed: ?\d+$|^$")
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}((,\d{3})+|([\s']\d{3})+)(\.\d+)?")
+_THOUSANDS_EUROPEAN = re.compile(r"[+-]?\d{1,3}(\.\d{3})+,\d+")
+_IS_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)")
 _NUMBER = (numbers.Real, decimal.Decimal, np.bool_)
 
 
@@ -71,15 +74,23 @@ def recognise(name: str, column: pd.Series) -> Column:
     unread = present[np.isnan(as_numbers[values.notna().to_numpy()])]
     if len(unread) <= (1.0 - AGREE) * len(present):
         gaps = f", but {len(unread)} entries such as {next(iter(unread), '')!r} are none and count as missing"
-        return _number(name, as_numbers, f"is text read as numbers{gaps if len(unread) else ''}")
+        return _number(name, as_numbers, f"is text read as numbers{_example(present)}{gaps if len(unread) else ''}")
     date_format = find_date_format(present)
     if date_format:
         return _date(name, values, date_format)
-    return _text(name, values, present)
+    found = _text(name, values, present)
+    if 2 * len(unread) > len(present):
+        return found
+    share = f"only {100 - 100 * len(unread) / len(present):.0f} % of the values of {name!r} are numbers"
+    why = f"{share} (not {unread.iloc[0]!r}), so that it is read as text; leave the others empty to change that"
+    return replace(found, note=f"{why}: {found.note}" if found.note else why)
 
 
 def read_numbers(column: pd.Series) -> np.ndarray:
-    """Returns float64 ``[n]``: NaN where there is no number, infinities kept, booleans as 0 and 1, spans in days."""
+    """Returns float64 ``[n]``: NaN where there is no number, infinities kept, booleans as 0 and 1, spans in days.
+
+    Text may have thousands (``1,234.5``, ``1.234,5``, ``1 234``), a currency sign or a percent sign, which is left out.
+    """
     import pandas as pd
 
     if column.dtype.kind == "m":
@@ -89,8 +100,29 @@ def read_numbers(column: pd.Series) -> np.ndarray:
     if not pd.api.types.is_numeric_dtype(column):
         truth = {True: 1.0, False: 0.0, "True": 1.0, "False": 0.0, "true": 1.0, "false": 0.0}
         column = column.astype(object).map(lambda v: truth.get(v, v) if isinstance(v, bool | np.bool_ | str) else v)
-        column = pd.to_numeric(column, errors="coerce")
+        plain = pd.to_numeric(column, errors="coerce")
+        odd = (plain.isna() & column.notna()).to_numpy()
+        if odd.any():
+            column = column.where(~odd, column.map(lambda v: _undecorated(v) if isinstance(v, str) else v))
+            plain = pd.to_numeric(column, errors="coerce")
+        column = plain
     return column.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _undecorated(text: str) -> str:
+    """Returns ``1234.5`` for ``$ 1,234.50``, ``1.234,5 €`` and ``1 234.5 %``; other text as it is."""
+    bare = text.strip().strip("$€£¥% ").strip()
+    if _THOUSANDS.fullmatch(bare):
+        return re.sub(r"[,\s']", "", bare)
+    if _THOUSANDS_EUROPEAN.fullmatch(bare):
+        return bare.replace(".", "").replace(",", ".")
+    return bare
+
+
+def _example(present: pd.Series) -> str:
+    decorated = (text for text in present.iloc[:1000] if _undecorated(text) != text.strip())
+    first = next(decorated, "")
+    return f" ({first!r} as {float(_undecorated(first)):g})" if _IS_NUMBER.fullmatch(_undecorated(first)) else ""
 
 
 def read_words(column: pd.Series) -> pd.Series:

@@ -1,112 +1,69 @@
-"""Table files to DataFrames: .csv (and .tsv, .txt, each also .gz) and .parquet.
+"""Table files to DataFrames: .csv (and .tsv, .txt, .data, each also .gz) and .parquet.
 
-Here belongs what can be wrong with a file as a file: encoding, separators, ragged rows. What its columns mean belongs
-to ``nas.dataset.columns``.
+Here belongs which file is read how, and what is refused before it is read. What can be wrong with text belongs to
+``nas.dataset.text``, what columns mean to ``columns``.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import re
-import zlib
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nas.dataset import text
 from nas.errors import DataError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".data")
-SEPARATORS = ",;\t|"
-MISSING = ("?", "-", "")
-"""Cells read as missing besides those pandas knows (NA, NaN, null, ...)."""
+MAX_CELLS = 2**29
+"""Cells a table may have at most (4 GiB as 64-bit floats)."""
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Returns the table in a file; the first line of a text file names the columns.
-
-    The separator is the one of ``, ; tab |`` that is commonest in the first line; a comma is the decimal sign where the
-    separator is another and numbers are written so.
+def read_table(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Returns the table in a file, and what had to be guessed to read it (encoding, separator, decimal sign).
 
     Raises:
-        DataError: another kind of file, empty, not UTF-8, or rows of different length.
+        DataError: another kind of file, or one that cannot be read as its name says.
     """
-    suffix = path.with_suffix("").suffix.lower() if path.suffix == ".gz" else path.suffix.lower()
+    check_file(path)
+    suffix = path.with_suffix("").suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
     if suffix == ".parquet":
-        return _read_parquet(path)
+        return _read_parquet(path), ()
     if suffix not in TEXT_SUFFIXES:
         known = (*TEXT_SUFFIXES, ".parquet", ".npz")
         raise DataError(f"{path.name} must end in {', '.join(known)};{nearest(suffix, known)} Convert or rename it.")
-    return _parse(_text(path), path.name)
+    return text.read_text(path, MAX_CELLS)
+
+
+def check_file(path: Path) -> None:
+    """DataError where a path is no plain file that may be read."""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            path.open("rb").close()
+            return
+    except OSError as error:
+        raise DataError(f"{str(path)!r} cannot be opened ({error.strerror}); check its name and rights.") from error
+    raise DataError(f"{str(path)!r} must be a file, but is a directory or a device; copy the data into a file.")
+
+
+def first_line(error: BaseException) -> str:
+    """Returns what an error of another library says, in one line."""
+    return str(error).strip().split("\n")[0][:300] or type(error).__name__
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
     try:
-        return pd.read_parquet(path)
+        import pyarrow.parquet
+
+        metadata = pyarrow.parquet.read_metadata(path)
+        cells = metadata.num_rows * max(metadata.num_columns, 1)
+        if cells <= MAX_CELLS:
+            return pyarrow.parquet.read_table(path).to_pandas()
     except Exception as error:  # whatever a parser raises on foreign bytes
-        raise DataError(f"{path.name} must be a Parquet file, but cannot be read ({error}); write it again.") from error
-
-
-def _text(path: Path) -> str:
-    content = path.read_bytes()
-    try:
-        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
         raise DataError(
-            f"{path.name} must be UTF-8 text, but byte {error.object[error.start]:#04x} at {error.start} is not;"
-            " save it as UTF-8, or pass pandas.read_csv(path, encoding='latin-1') with target=."
+            f"{path.name} must be a Parquet file, but cannot be read ({first_line(error)}); write it again."
         ) from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path.name} must be gzip-compressed, but is not ({error}); rename or compress it.") from error
-
-
-def _parse(text: str, name: str) -> pd.DataFrame:
-    import pandas as pd
-
-    if not text.strip():
-        raise DataError(f"a table needs a line of column names and two rows, but {name} is empty.")
-    first = text.lstrip("\r\n").split("\n", 1)[0]
-    bare = re.sub(r'"[^"]*"', "", first)
-    separator = max(SEPARATORS, key=bare.count)
-    _check_rows(text, separator, name)
-    head = text[:100_000]
-    decimal = "," if separator != "," and re.search(r"\d,\d", head) and not re.search(r"\d\.\d", head) else "."
-    try:
-        return pd.read_csv(
-            io.StringIO(text),
-            sep=separator,
-            decimal=decimal,
-            na_values=list(MISSING),
-            skipinitialspace=True,
-            index_col=False,
-            low_memory=False,
-        )
-    except ValueError as error:
-        raise DataError(f"{name} must be a table of text, but cannot be read ({error}); correct it.") from error
-
-
-def _check_rows(text: str, separator: str, name: str) -> None:
-    """DataError where a row has more or fewer cells than the first line, or two columns share a name."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
-    try:
-        header: list[str] | None = None
-        for cells in reader:
-            if not cells:
-                continue
-            if header is None:
-                header = cells
-                twice = next((cell for cell in cells if cell and cells.count(cell) > 1), None)
-                if twice is not None:
-                    raise DataError(f"column names must differ, but {name} has {twice!r} twice; rename one.")
-            elif len(cells) != len(header):
-                raise DataError(
-                    f"every row must have {len(header)} cells like the first line, but line {reader.line_num} of {name}"
-                    f" has {len(cells)}; correct it, or quote cells that hold {separator!r}."
-                )
-    except csv.Error as error:
-        raise DataError(f"{name} must be a table of text, but line {reader.line_num} is not ({error}).") from error
+    raise DataError(f"a table may have {MAX_CELLS:,} cells, but {path.name} has {cells:,}; draw some of its rows.")

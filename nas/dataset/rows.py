@@ -68,7 +68,7 @@ def _file(path: Path) -> Any:
         raise DataError(f"no file is named {str(path)!r}; check the path.")
     if path.suffix == ".npz":
         return archive.inputs_of(archive.read_archive(path), path.name)
-    return files.read_table(path)
+    return files.read_table(path)[0]
 
 
 def _array(X: np.ndarray, schema: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -116,7 +116,8 @@ def _from_name(data: str | Path, target: str | None) -> Source:
         )
     if path.suffix == ".npz":
         return _from_archive(path, target or "y")
-    return _from_frame(files.read_table(path), target, path.name)
+    frame, notes = files.read_table(path)
+    return replace(_from_frame(frame, target, path.name), notes=notes)
 
 
 def _from_frame(frame: Any, target: str | None, name: str) -> Source:
@@ -124,8 +125,14 @@ def _from_frame(frame: Any, target: str | None, name: str) -> Source:
     if target is None:
         raise DataError(f"target= must name the column of {name} to predict; Columns: {table.listing(names)}.")
     if str(target) not in names:
+        one = (
+            " It was read as one column: cells are separated by a comma, semicolon, tab or |."
+            if len(names) == 1
+            else ""
+        )
         raise DataError(
             f"target column {str(target)!r} is not in {name};{nearest(target, names)} Columns: {table.listing(names)}."
+            f"{one}"
         )
     index = names.index(str(target))
     rest = frame.iloc[:, [i for i in range(len(names)) if i != index]]
