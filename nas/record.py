@@ -25,7 +25,7 @@ Purpose = Literal["screen", "confirm"]
 SCHEMA_VERSION = 2
 """Of everything stored: raised whenever a field of this module changes its name or its meaning.
 
-2: ``DatasetInfo.sketch``. What version 1 wrote is read as it is.
+2: ``DatasetInfo.sketch``, ``SearchInfo.account``. What version 1 wrote is read as it is.
 """
 
 STATUSES: tuple[str, ...] = get_args(Status)

@@ -1,16 +1,19 @@
 """The history: every dataset, search and record ever made, in one file or database, and packs to pass it on.
 
-Belongs here: append, read, nearest datasets, forget, merge, packs. Does not belong here: the values themselves
-(``nas.record``), and what is concluded from them (``nas.controllers``). SQLAlchemy and pyarrow are imported when used.
+Belongs here: append, read, forget, merge, packs, audits. Does not belong here: the values themselves (``nas.record``),
+and what is concluded from them (``nas.controllers``). SQLAlchemy and pyarrow are imported when used.
 
-``store`` holds ``MetaDataset``; ``sql`` tables, connections and their faults; ``rows`` records as flat rows; ``pack``
-Parquet files; ``distance`` how far datasets are apart.
+``store`` holds ``MetaDataset``; ``place`` where a history is; ``sql`` tables, connections and their faults; ``rows``
+records as flat rows; ``lazy`` records parsed where they are looked at; ``merging`` which searches are the same;
+``pack`` Parquet files; ``knowledge`` those that are shipped; ``distance`` how far datasets are apart; ``audit`` what a
+history covers; ``histories`` what a search reads and writes.
 """
 
 from __future__ import annotations
 
+from nas.metadataset.knowledge import shipped
 from nas.metadataset.merging import Merged, Removed
-from nas.metadataset.store import MetaDataset, Snapshot, shipped
+from nas.metadataset.store import MetaDataset, Snapshot
 from nas.record import DatasetInfo, PastDataset, Record, SearchInfo
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""How far datasets are from each other, by their meta-features. Arrays and names in, numbers out; no storage."""
+"""How far datasets are from each other, by their meta-features. Numbers in, numbers out; no storage."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 
-def distances(metafeatures: Mapping[str, float], pool: Sequence[Mapping[str, float]]) -> np.ndarray:
-    """Returns the distance of one dataset to each of ``pool``, [n]; infinite where they share no meta-feature.
+def distances(datasets: Sequence[Mapping[str, float]]) -> np.ndarray:
+    """Returns the distance of each dataset to each, [n, n]; infinite where two share no meta-feature.
 
-    Each meta-feature is centred at its median and divided by its interquartile range over ``pool`` and the dataset
-    itself (by its standard deviation where that range is 0), then bounded smoothly to (-3, 3) by x / sqrt(1 + (x/3)^2)
-    so that one wild value does not decide alone (Holzmueller et al. 2024, RealMLP, arXiv 2407.04491). The distance is
-    the root mean square difference over the meta-features both datasets have.
+    Each meta-feature is centred at its median and divided by its interquartile range over all n (by its standard
+    deviation where that range is 0), then bounded smoothly to (-3, 3) by x / sqrt(1 + (x/3)^2) so that one wild value
+    does not decide alone (Holzmueller et al. 2024, RealMLP, arXiv 2407.04491). The distance is the root mean square
+    difference over the meta-features both datasets have.
     """
-    names = sorted(metafeatures)
-    table = np.array([[row.get(name, np.nan) for name in names] for row in (metafeatures, *pool)], dtype=np.float64)
-    if not names or not pool:
-        return np.full(len(pool), np.inf)
+    names = sorted({name for row in datasets for name in row})
+    if not names:
+        return np.full((len(datasets), len(datasets)), np.inf)
+    table = np.array([[row.get(name, np.nan) for name in names] for row in datasets], dtype=np.float64)
     scaled = np.column_stack([_robust(column) for column in table.T])
-    squares = (scaled[1:] - scaled[0]) ** 2
+    return np.array([_to_each(row, scaled) for row in scaled])
+
+
+def _to_each(row: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    squares = (rows - row) ** 2
     shared = np.isfinite(squares)
     count = shared.sum(axis=1)
     total = np.where(shared, squares, 0.0).sum(axis=1)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from os import PathLike
 
-from nas.metadataset.store import MetaDataset, Snapshot, shipped_past
+from nas.metadataset.knowledge import shipped_past
+from nas.metadataset.lazy import together
+from nas.metadataset.store import MetaDataset, Snapshot
 from nas.record import PastDataset
 
 YOURS = "yours"  # the default history: the user's own, and what is shipped
@@ -49,9 +51,7 @@ class Histories:
 
     def past(self, as_of: int | None = None, without: str = "") -> tuple[PastDataset, ...]:
         """Past datasets, the shipped ones first, without the records of the search ``without``."""
-        found = list(self._shipped)
-        if self.history is not None:
-            found += self.history.past(as_of)
+        found = together(self._shipped, self.history.past(as_of) if self.history is not None else [])
         kept = [PastDataset(p.info, tuple(r for r in p.records if r.search != without)) for p in found]
         return tuple(p for p in kept if p.records)
 

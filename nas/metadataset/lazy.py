@@ -8,13 +8,13 @@ HistoryError at that moment. Writing, packs and ``MetaDataset.records`` check ev
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
 from nas.architecture import Architecture
 from nas.metadataset.rows import COLUMNS, record_of
-from nas.record import PURPOSES, STATUSES, Fidelity, Record, Status
+from nas.record import PURPOSES, STATUSES, DatasetInfo, Fidelity, PastDataset, Record, Status
 
 _NAMES = tuple(COLUMNS)
 _PLACE = {name: index for index, name in enumerate(_NAMES)}
@@ -95,6 +95,30 @@ class Stored:
         if numbers not in self._fidelities:
             self._fidelities[numbers] = Fidelity(*numbers)
         return self._fidelities[numbers]
+
+
+def grouped(infos: Iterable[DatasetInfo], records: Iterable[Record]) -> list[PastDataset]:
+    """Returns each dataset that has records with them, in an order that depends on the content alone."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.dataset, []).append(record)
+    for group in found.values():
+        group.sort(key=lambda record: (record.search, record.number, record.purpose))
+    known = {info.fingerprint: info for info in infos}
+    return [PastDataset(known[name], tuple(found[name])) for name in sorted(known) if name in found]
+
+
+def together(first: Sequence[PastDataset], second: Sequence[PastDataset]) -> list[PastDataset]:
+    """Returns the datasets of both, those of ``first`` first; what both have of one is there once."""
+    found = {each.info.fingerprint: each for each in first}
+    for each in second:
+        known = found.get(each.info.fingerprint)
+        if known is not None:
+            held = {(r.search, r.purpose, r.number, r.key) for r in known.records}
+            new = tuple(r for r in each.records if (r.search, r.purpose, r.number, r.key) not in held)
+            each = PastDataset(known.info if known.info.sketch else each.info, known.records + new)
+        found[each.info.fingerprint] = each
+    return list(found.values())
 
 
 def _is_sound(row: Sequence[Any]) -> bool:

@@ -70,5 +70,5 @@ def _named(rows: Sequence[Row], name: str) -> list[Row]:
 
 
 def _identity(info: SearchInfo) -> dict[str, Any]:
-    """Returns what makes two searches the same one: everything but its name and when it finished."""
-    return info.to_dict() | {"name": "", "finished": ""}
+    """Returns what makes two searches the same one: everything but its name, its account and when it finished."""
+    return info.to_dict() | {"name": "", "finished": "", "account": {}}

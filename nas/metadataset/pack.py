@@ -62,10 +62,11 @@ def write(
     rows: Sequence[Row],
     anonymous: bool = False,
 ) -> Path:
-    """Writes a pack and returns its path; the file appears whole or not at all."""
+    """Writes a pack and returns its path; the file appears whole or not at all, and replaces nothing but a pack."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    _check_target(path)
     if anonymous:
         datasets, searches, rows = _anonymous(datasets, searches, rows)
     lines: list[Row] = [{"kind": "dataset", "info": dumps(info.to_dict())} for info in datasets]
@@ -158,6 +159,21 @@ def _anonymous(
         [replace(info, name=named(info.name, info.dataset)) for info in searches],
         [row | {"search": named(row["search"], row["dataset"])} for row in rows],
     )
+
+
+def _check_target(path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    if path.suffix != ".parquet":
+        raise HistoryError(f"A pack is a .parquet file, but got {path}; try {path.with_suffix('.parquet')}.")
+    if not path.exists():
+        return
+    try:
+        known = _KEY in (pq.read_schema(path).metadata or {})
+    except Exception:  # pyarrow answers garbage with a dozen kinds
+        known = False
+    if not known:
+        raise HistoryError(f"{path} is there and is not a pack; it was left as it is: choose another file.")
 
 
 def _check_head(path: Path, metadata: Mapping[bytes, bytes]) -> None:

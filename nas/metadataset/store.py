@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from nas.architecture import Architecture
 from nas.errors import HistoryError, nearest
 from nas.metadataset import place as places
-from nas.metadataset.lazy import Stored
+from nas.metadataset.lazy import Stored, grouped
 from nas.metadataset.merging import Merged, Removed, home_of
 from nas.metadataset.place import MEMORY
 from nas.metadataset.rows import COLUMNS, Row, digest_of_row, dumps, loads, record_of, row_of
-from nas.record import DatasetInfo, PastDataset, Record, SearchInfo
+from nas.record import SCHEMA_VERSION, DatasetInfo, PastDataset, Record, SearchInfo
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -299,6 +299,11 @@ class MetaDataset:
         sql.tidy(self._engine)
         return Removed(datasets, tuple(sorted(names)), int(removed))
 
+    def older_copies(self) -> list[Path]:
+        """Returns the files that hold this history as it was before upgrades; what is forgotten stays in them."""
+        copies = (places.older_copy(Path(self.place), version) for version in range(1, SCHEMA_VERSION))
+        return [path for path in copies if path.is_file()]
+
     def merge(self, other: MetaDataset) -> Merged:
         """Copies what ``other`` has and this one lacks, and returns what was new.
 
@@ -306,7 +311,7 @@ class MetaDataset:
         name that is not the same search, the other's comes under ``name~`` and eight digits of its content. Of a
         dataset that both know, this one's description stays (as in ``add_dataset``).
         """
-        before, renamed = self._sizes(), {}
+        before, renamed = self.sizes(), {}
         for info in other.datasets():
             self.add_dataset(info)
         infos = {info.name: info for info in other.searches()}
@@ -318,18 +323,19 @@ class MetaDataset:
                 self.add_search(replace(search, name=home))
             if self._append_rows([row | {"search": home} for row in rows]) + is_new and len(home) > len(name):
                 renamed[name] = home
-        return Merged(**{what: count - before[what] for what, count in self._sizes().items()}, renamed=renamed)
+        return Merged(**{what: count - before[what] for what, count in self.sizes().items()}, renamed=renamed)
 
-    def export_pack(self, path: str | os.PathLike[str]) -> Path:
+    def export_pack(self, path: str | os.PathLike[str], *, anonymous: bool = False) -> Path:
         """Writes everything into one Parquet file to pass on, and returns its path; what it reveals is written inside.
 
-        Messages of failures and accounts of searches stay out: they may quote the data.
+        Messages of failures and accounts of searches stay out: they may quote the data. anonymous: names of datasets,
+        families and searches become hashes, and sketches stay out, so that nobody can recognise grown data in it.
         """
         from nas.metadataset import pack
 
         rows = [row for name in self.counts() for row in self._search_rows(name)]
         searches = [replace(search, account={}) for search in self.searches()]
-        return pack.write(Path(path), self.datasets(), searches, rows)
+        return pack.write(Path(path), self.datasets(), searches, rows, anonymous)
 
     def import_pack(self, path: str | os.PathLike[str]) -> Merged:
         """Merges a pack into this history and returns what was new."""
@@ -394,7 +400,8 @@ class MetaDataset:
         """Returns the rows of a search, each one read once so that nothing unsound is passed on."""
         return [row_of(record) for record in self.records(search=name)]
 
-    def _sizes(self) -> dict[str, int]:
+    def sizes(self) -> dict[str, int]:
+        """Returns how many datasets, searches and records there are."""
         from nas.metadataset import sql
 
         tables = {"datasets": sql.DATASETS, "searches": sql.SEARCHES, "records": sql.RECORDS}
@@ -440,46 +447,6 @@ class MetaDataset:
         if os.getpid() != self._process and self.place != MEMORY:
             self._engine.dispose(close=False)
             self._process = os.getpid()
-
-
-def shipped() -> MetaDataset:
-    """Returns the history that comes with the library: the packs in ``nas/knowledge``, in memory; empty without any."""
-    from nas.metadataset import pack
-
-    history = MetaDataset.open(MEMORY)
-    for path in shipped_packs():
-        history._take(pack.read(path))
-    history.place = "shipped"
-    history.read_only = True
-    return history
-
-
-def shipped_past() -> list[PastDataset]:
-    """Returns ``shipped().past()`` in a tenth of the time: these packs are not a stranger's."""
-    from nas.metadataset import pack
-
-    infos, records, stored = [], [], Stored({})
-    for path in shipped_packs():
-        content = pack.read(path, checked=False)
-        infos += content.datasets
-        records += [stored.record([row[name] for name in COLUMNS]) for row in content.rows]
-    return grouped(infos, records)
-
-
-def shipped_packs() -> list[Path]:
-    """Returns the packs in ``nas/knowledge``."""
-    return sorted((Path(__file__).parents[1] / "knowledge").glob("*.parquet"))
-
-
-def grouped(infos: Iterable[DatasetInfo], records: Iterable[Record]) -> list[PastDataset]:
-    """Returns each dataset that has records with them, in an order that depends on the content alone."""
-    found: dict[str, list[Record]] = {}
-    for record in records:
-        found.setdefault(record.dataset, []).append(record)
-    for group in found.values():
-        group.sort(key=lambda record: (record.search, record.number, record.purpose))
-    known = {info.fingerprint: info for info in infos}
-    return [PastDataset(known[name], tuple(found[name])) for name in sorted(known) if name in found]
 
 
 def _is_better(new: DatasetInfo, old: DatasetInfo) -> bool:

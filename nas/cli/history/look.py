@@ -1,0 +1,118 @@
+"""``nas history list``, ``show`` and ``audit``: what is remembered, and how much of the world it covers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+from nas.cli.arguments import Commands
+from nas.cli.searches import add_place, names_of, one_of, opened
+from nas.cli.text import trial_line
+
+if TYPE_CHECKING:
+    from nas.metadataset.audit import Audit
+
+
+def add(commands: Commands) -> None:
+    """Declares the three commands."""
+    listed = commands.add_parser("list", help="every search")
+    shown = commands.add_parser("show", help="one search, trial by trial")
+    shown.add_argument("search", help="its name, or the beginning of it")
+    audited = commands.add_parser("audit", help="what a search could learn from, and how near your data is to it")
+    audited.add_argument("--data", help="your data, as `nas search` takes it")
+    audited.add_argument("--target", help="the column to predict")
+    audited.add_argument("--task", choices=("classification", "regression"))
+    for command, run in ((listed, _list), (shown, _show), (audited, _audit)):
+        add_place(command)
+        command.add_argument("--json", action="store_true", help="print JSON")
+        command.set_defaults(run=run)
+
+
+def _list(options: argparse.Namespace) -> int:
+    with opened(options) as history:
+        infos = {info.fingerprint: info for info in history.datasets()}
+        counts = history.counts()
+        rows: list[dict[str, str | int]] = [
+            {
+                "search": s.name,
+                "dataset": infos[s.dataset].name if s.dataset in infos else "",
+                "fingerprint": s.dataset,
+                "space": s.space,
+                "controller": s.controller,
+                "records": counts.get(s.name, 0),
+                "created": s.created,
+                "finished": s.finished,
+            }
+            for s in history.searches()
+        ]
+        place, notice = history.place, history.notice
+    if options.json:
+        print(json.dumps(rows, indent=1))
+        return 0
+    print(f"{place}: {len(rows)} searches, {sum(counts.values())} records")
+    if notice:
+        print(f"note: {notice}")
+    for row in rows:
+        state = "finished" if row["finished"] else "open"
+        what = f"{row['search']:32s} {row['dataset']:20s} {str(row['fingerprint'])[:8]}  {row['space']:10s}"
+        print(f"{what} {row['controller']:12s} {row['records']:5d} records  {str(row['created'])[:16]}  {state}")
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    with opened(options) as history:
+        name = one_of(names_of(history), options.search)
+        records = history.records(search=name)
+    if options.json:
+        print(json.dumps([record.to_dict() for record in records], indent=1))
+        return 0
+    print(f"{name}: {len(records)} records")
+    for record in records:
+        settings = ", ".join(f"{key} {value}" for key, value in record.settings.items())
+        print(f"{trial_line(record, False, False)}  {record.purpose}  {settings}")
+    return 0
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from nas.metadataset.audit import audit
+    from nas.metadataset.knowledge import shipped_past
+    from nas.metadataset.lazy import together
+
+    info = None
+    if options.data is not None:
+        from nas.dataset import load
+        from nas.evaluation import describe
+        from nas.sketch import sketch
+
+        data = load(options.data, target=options.target, task=options.task)
+        info = replace(describe(data), sketch=sketch(data))
+    with opened(options) as history:
+        found, place = audit(together(shipped_past(), history.past()), info), history.place
+    if options.json:
+        print(json.dumps(asdict(found), indent=1))
+    else:
+        print(_audit_text(found, place))
+    return 0
+
+
+def _audit_text(found: Audit, place: str) -> str:
+    lines = [
+        f"{place}, with what is shipped: {found.datasets} datasets of {len(found.families)} families, "
+        f"{found.records} records; as diverse as {found.effective:.1f} families of equal size"
+    ]
+    lines += [f"space {s.name:20s} {s.datasets:5d} datasets {s.records:7d} records" for s in found.spaces]
+    if found.families:
+        largest = list(found.families.items())[:5]
+        lines.append("most records: " + ", ".join(f"{name} {count}" for name, count in largest))
+    if found.near is None:
+        return "\n".join(lines)
+    near = found.near
+    lines.append(f"{near.name}: nearest are " + ", ".join(f"{d.name} at {d.distance:.2f}" for d in near.nearest))
+    lines += [f"  {kin.name} holds {kin.share:.0%} of the same rows" for kin in near.kin]
+    lines.append(
+        f"  {near.farther:.0%} of the past datasets are farther from those of other families than this one from all; "
+        + ("nothing like it was seen" if near.farther < 0.05 else "it lies within what was seen")
+    )
+    return "\n".join(lines)
