@@ -19,10 +19,10 @@ import numpy as np
 from benchmarks.build_knowledge import SHARED
 from benchmarks.record import write
 from nas.controllers import Problem
-from nas.controllers.prior import Prior, lessons, normal_scores
-from nas.encoding import space_free
+from nas.controllers.prior import fit
 from nas.metadataset import MetaDataset, shipped
 from nas.record import PastDataset
+from nas.surrogate import normal_scores
 from search_spaces import tabular
 
 SHUFFLES = 5
@@ -88,10 +88,11 @@ def pick(
     from dataclasses import replace
 
     history = tuple(replace(past[i], info=replace(past[i].info, metafeatures=metafeatures[i])) for i in rest)
-    problem = Problem(space=tabular(), past=history, metafeatures=metafeatures[target])
-    model = Prior(lessons(problem)[0], metafeatures[target], seed=0)
+    expectation = fit(Problem(space=tabular(), past=history)).towards(metafeatures[target])
     asked = sorted((r for r in past[target].records if r.number < SHARED), key=lambda r: r.number)
-    return int(np.argmax(model.predict([space_free(r.architecture, r.settings) for r in asked])))
+    means, _ = expectation.means(expectation.prior.columns.encode([r.choices for r in asked]))
+    trusted = [b for b in expectation.beliefs() if b.trust > 0]
+    return int(np.argmax(sum(b.mass * b.trust * means[b.mean] for b in trusted)))
 
 
 def _regrets(regrets: np.ndarray, families: np.ndarray, choose: Callable[[int, np.ndarray], int]) -> np.ndarray:

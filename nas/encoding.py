@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeGuard
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -20,9 +21,13 @@ from nas.errors import SpaceError, nearest
 
 if TYPE_CHECKING:
     from nas.space import SearchSpace
+    from nas.space.domain import Domain
 
 SPACE_FREE = "space_free/1"
 DECISIONS = "decisions/1"
+STEPS = "steps/1"
+_LEVELS = 16  # of a decision whose numbers are too many to list
+_ABSENT = object()  # what a decision not taken is, unlike any value
 _PLACES = ("input", "output", "identity")  # nodes where values enter, leave or meet; every other node is an operation
 _SMALL = 1e-6  # below this, a setting or a parameter counts as none
 
@@ -74,6 +79,108 @@ def decisions(space: SearchSpace, choices: Mapping[str, Value]) -> dict[str, flo
         else:
             found[f"decision.{path}={value}"] = 1.0
     return found
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The encoding ``steps/1`` of the decisions of a space: columns of 0 and 1, whose differences count disagreements.
+
+    An unordered decision has one column a value, [x = value]; so has one of two numbers. Any other ordered decision has
+    one a step, [x > number]: between all its values where they are few, else at 16 even levels of its own scale. A
+    decision not taken is 0 in all its columns. Values that only ``also`` (an older form of the space, say) has got
+    columns too, so that what is no longer offered is not mistaken for something else.
+
+    Attributes:
+        paths: [d] the decision of each column.
+        values: [d] the value, or the number to exceed.
+        above: [d] whether the column is a step.
+        decisions: How many decisions there are that leave a choice.
+    """
+
+    paths: tuple[str, ...]
+    values: tuple[Value, ...]
+    above: tuple[bool, ...]
+    decisions: int
+
+    @classmethod
+    def of(cls, domains: Mapping[str, Domain], also: Iterable[Mapping[str, Value]] = ()) -> Steps:
+        """Returns the columns for ``domains`` and what is met elsewhere; decisions no longer asked are left out."""
+        met: dict[str, dict[tuple[str, Value], Value]] = {path: {} for path in domains}
+        for choices in also:
+            for path, value in choices.items():
+                if path in met:
+                    met[path][type(value).__name__, value] = value
+        found: list[tuple[str, Value, bool]] = []
+        for path, domain in domains.items():
+            numbers = domain.ordered and all(_is_number(value) for value in met[path].values())
+            steps = _steps(domain, met[path].values()) if numbers else None
+            if steps is None:
+                listed = {(type(v).__name__, v): v for v in domain.values or ()} | met[path]
+                found += [(path, value, False) for value in listed.values()] if len(listed) > 1 else []
+            else:
+                found += [(path, step, True) for step in steps]
+        paths, values, above = zip(*found, strict=True) if found else ((), (), ())
+        return cls(paths, values, above, max(len(set(paths)), 1))
+
+    @property
+    def base(self) -> np.ndarray:
+        """[d] weights that make every decision count alike: 1/2 by the number of decisions, less for many steps."""
+        steps = Counter(path for path, above in zip(self.paths, self.above, strict=True) if above)
+        return np.array([min(1.0, 3.0 / steps[p]) if steps[p] else 1.0 for p in self.paths]) * 0.5 / self.decisions
+
+    def encode(self, choices: Sequence[Mapping[str, Value]]) -> np.ndarray:
+        """Returns float32 [n, d] of zeros and ones."""
+        X = np.zeros((len(choices), len(self.paths)), dtype=np.float32)
+        for path in dict.fromkeys(self.paths):
+            columns = [j for j, other in enumerate(self.paths) if other == path]
+            bits: dict[tuple[type, object], int] = {}
+            rows: list[list[bool]] = []
+            places = []
+            for taken in choices:
+                value: object = taken.get(path, _ABSENT)
+                key = (value.__class__, value)
+                if key not in bits:
+                    bits[key] = len(rows)
+                    rows.append([self._bit(j, value) for j in columns])
+                places.append(bits[key])
+            X[:, columns] = np.array(rows, dtype=np.float32).reshape(-1, len(columns))[places]
+        return X
+
+    def _bit(self, column: int, value: object) -> bool:
+        if self.above[column]:
+            return _is_number(value) and value > self.values[column]  # type: ignore[operator]
+        own = self.values[column]
+        return (type(value) is type(own) or (_is_number(value) and _is_number(own))) and value == own
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the columns as JSON, under the name and version of the encoding."""
+        columns = list(zip(self.paths, self.values, self.above, strict=True))
+        return {"encoding": STEPS, "decisions": self.decisions, "columns": [list(column) for column in columns]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Steps:
+        """Returns the columns that ``to_dict`` described.
+
+        Raises:
+            SpaceError: If they are those of another encoding.
+        """
+        if data.get("encoding") != STEPS:
+            raise SpaceError(f"columns must be of the encoding {STEPS!r}, but got {data.get('encoding')!r}; fit again.")
+        columns = [tuple(column) for column in data["columns"]]
+        paths, values, above = zip(*columns, strict=True) if columns else ((), (), ())
+        return cls(paths, values, above, int(data["decisions"]))
+
+
+def _steps(domain: Domain, also: Iterable[Value]) -> list[float] | None:
+    """Numbers between which an ordered decision changes, None where two values are all there are."""
+    numbers = sorted({float(v) for v in (*(domain.values or ()), *also)})  # type: ignore[arg-type]
+    if domain.values is not None and len(numbers) <= _LEVELS + 1:
+        return numbers[:-1] if len(numbers) > 2 else None
+    low, high = getattr(domain, "low", None), getattr(domain, "high", None)
+    if low is None or high is None:
+        return [numbers[len(numbers) * level // _LEVELS] for level in range(1, _LEVELS)]
+    levels = np.arange(1, _LEVELS) / _LEVELS
+    return (low * (high / low) ** levels if getattr(domain, "log", False) else low + (high - low) * levels).tolist()
 
 
 def matrix(
@@ -203,7 +310,7 @@ def _counts(prefix: str, names: Iterable[str], between: str = ".") -> dict[str, 
     return {f"{prefix}{between}{name}": math.log(1 + count) for name, count in Counter(names).items()}
 
 
-def _is_number(value: Value) -> TypeGuard[float]:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

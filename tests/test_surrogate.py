@@ -1,4 +1,4 @@
-"""The Gaussian process against scikit-learn's, and the properties a posterior has."""
+"""The surrogate against brute force: dense algebra, finite differences, scikit-learn's Gaussian process, simulation."""
 
 from __future__ import annotations
 
@@ -6,111 +6,237 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.integrate import quad
-from scipy.stats import norm
+from scipy.stats import multivariate_normal, norm
 
-from nas.surrogate import GRID, GaussianProcess, Parameters, choose, distances, expected_improvement
+from nas.surrogate import (
+    Belief,
+    Candidates,
+    Hierarchy,
+    Observations,
+    Smoothness,
+    evidence,
+    expected_improvement,
+    improvement,
+    log_correlation,
+    normal_scores,
+    posterior,
+    squash,
+)
+from nas.surrogate.hierarchy import _objective
+from nas.surrogate.mixture import LOG_SCALES, NOISES, SCALES
 
-
-def sample(n: int, d: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    X = rng.random((n, d))
-    return X, np.sin(4 * X[:, 0]) + X[:, 1] + 0.1 * rng.standard_normal(n), rng.uniform(0.01, 0.2, n)
-
-
-@pytest.mark.parametrize("kernel", ["laplace", "matern"])
-@pytest.mark.parametrize("constant", [0.0, 0.7])
-def test_posterior_equals_that_of_scikit_learn(kernel: str, constant: float) -> None:
-    from sklearn.gaussian_process import GaussianProcessRegressor
-    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, PairwiseKernel
-
-    X, y, v = sample(40, 3, 0)
-    queries = np.random.default_rng(1).random((25, 3))
-    p = Parameters(length=0.8, signal=1.3, constant=constant, jitter=0.02)
-    # laplacian_kernel is exp(-gamma |x - x'|_1): an implementation of its own
-    base = PairwiseKernel(gamma=1 / 0.8, metric="laplacian") if kernel == "laplace" else Matern(0.8, nu=2.5)
-    theirs = ConstantKernel(1.3) * base
-    theirs = theirs + ConstantKernel(constant) if constant else theirs
-    reference = GaussianProcessRegressor(theirs, alpha=v + p.jitter, optimizer=None).fit(X, y)
-    mean, deviation = reference.predict(queries, return_std=True)
-
-    ours = GaussianProcess(distances(X, X, kernel), v, p, kernel)
-    got_mean, got_deviation = ours.predict(y, distances(X, queries, kernel))
-    np.testing.assert_allclose(got_mean, mean, atol=1e-6)
-    np.testing.assert_allclose(got_deviation, deviation, atol=1e-6)
-    assert float(ours.log_evidence(y)) == pytest.approx(reference.log_marginal_likelihood(), abs=1e-6)
+RNG = np.random.default_rng(0)
 
 
-def test_evidence_of_several_columns_is_that_of_each() -> None:
-    X, y, v = sample(12, 2, 3)
-    gp = GaussianProcess(distances(X, X), v, Parameters())
-    several = gp.log_evidence(np.stack([y, 2 * y], axis=1))
-    np.testing.assert_allclose(several, [gp.log_evidence(y), gp.log_evidence(2 * y)])
+def binary(n: int, d: int = 6, seed: int = 0) -> np.ndarray:
+    return (np.random.default_rng(seed).random((n, d)) < 0.5).astype(float)
 
 
-def test_noise_decides_whom_to_believe() -> None:
-    D = np.zeros((2, 2))  # the same place observed twice, once exactly
-    mean, deviation = GaussianProcess(D, np.array([1e-6, 100.0]), Parameters(jitter=0.0)).predict(
-        np.array([1.0, -5.0]), np.zeros((2, 1))
+def hierarchy(sizes: tuple[int, ...] = (7, 9, 5, 8), group: tuple[int, ...] = (0, 1, 1, 2)) -> Hierarchy:
+    C = binary(sum(sizes))
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    theta = np.linspace(0.1, 0.6, C.shape[1])
+    smoothness = Smoothness(theta, 0.5, 0.3, 0.2)
+    return Hierarchy.of(C, RNG.normal(size=len(C)), owner, np.array(group), smoothness)
+
+
+# ---- kernel, hierarchy -------------------------------------------------------------------------------------------
+
+
+def test_correlation_is_the_weighted_number_of_disagreements() -> None:
+    A, B, theta = binary(4), binary(3, seed=1), np.arange(1.0, 7.0)
+    brute = [[-sum(theta * np.abs(a - b)) for b in B] for a in A]
+    np.testing.assert_allclose(log_correlation(A, B, theta), brute)
+
+
+def test_heads_are_the_conditional_means_of_the_joint_gaussian() -> None:
+    """Of mu and every delta_t at new candidates, from the dense covariance of everything."""
+    h, Q = hierarchy(), binary(5, seed=2)
+    s = h.smoothness
+    K, Kq = np.exp(log_correlation(h.C, h.C, s.theta)), np.exp(log_correlation(Q, h.C, s.theta))
+    A = s.common * K + s.own * K * (h.owner[:, None] == h.owner[None]) + (s.noise + 1e-6) * np.eye(len(h.z))
+    expected = [s.common * Kq @ np.linalg.solve(A, h.z)]
+    expected += [s.own * (Kq * (h.owner == t)) @ np.linalg.solve(A, h.z) for t in range(h.tasks)]
+    np.testing.assert_allclose(h.heads(Q), expected, atol=1e-5)
+
+
+def test_leaving_a_group_out_is_fitting_without_it() -> None:
+    h = hierarchy()
+    for out in h.left_out():
+        rest = h.group[h.owner] != h.group[out.task]
+        kept = np.flatnonzero(h.group != h.group[out.task])
+        owner = np.searchsorted(kept, h.owner[rest])
+        fewer = Hierarchy.of(h.C[rest], h.z[rest], owner, h.group[kept], h.smoothness)
+        heads = fewer.heads(h.C[out.rows])
+        np.testing.assert_allclose(out.heads[0], heads[0], atol=1e-5)
+        np.testing.assert_allclose(out.heads[1 + kept], heads[1:], atol=1e-5)
+        assert out.others == len(kept)
+        assert not out.heads[1 + np.flatnonzero(h.group == h.group[out.task])].any()
+    assert [out.task for out in h.left_out()] == [0, 1, 2, 3]
+    assert not list(hierarchy((5,), (0,)).left_out())
+
+
+def test_the_gradient_is_that_of_the_density() -> None:
+    from scipy.optimize import check_grad
+
+    h = hierarchy()
+    same = (h.owner[:, None] == h.owner[None]).astype(float)
+    p = np.concatenate([np.log([0.4, 0.5, 0.1]), [0.3], RNG.normal(0, 0.3, h.C.shape[1])])
+    base = np.full(h.C.shape[1], 0.1)
+    error = check_grad(
+        lambda q: _objective(q, h.C, h.z, same, base)[0], lambda q: _objective(q, h.C, h.z, same, base)[1], p
     )
-    assert mean[0] == pytest.approx(1.0, abs=1e-3)
-    assert deviation[0] < 0.01
+    assert error < 1e-4
 
 
-def test_far_from_everything_the_prior_returns() -> None:
-    X, y, v = sample(10, 2, 5)
-    p = Parameters(signal=2.0, constant=0.0)
-    mean, deviation = GaussianProcess(distances(X, X), v, p).predict(y, np.full((10, 1), 1e6))
-    assert mean[0] == pytest.approx(0.0)
-    assert deviation[0] == pytest.approx(np.sqrt(2.0))
+def test_columns_that_matter_get_short_lengths() -> None:
+    C = binary(300)
+    owner = np.repeat([0, 1, 2], 100)
+    z = 2.0 * C[:, 0] + 0.1 * np.random.default_rng(3).normal(size=300)
+    found = Smoothness.fit(C, z - z.mean(), owner, np.full(6, 0.1))
+    assert found.theta[0] > 2.0 * found.theta[1:].max()
+    assert found.common > found.own
 
 
-def test_no_observations_give_the_prior() -> None:
-    gp = GaussianProcess(np.zeros((0, 0)), 0.0, Parameters(signal=1.0, constant=1.0))
-    mean, deviation = gp.predict(np.zeros(0), np.zeros((0, 3)))
-    assert mean.tolist() == [0.0, 0.0, 0.0]
-    np.testing.assert_allclose(deviation, np.sqrt(2.0))
-    assert float(gp.log_evidence(np.zeros(0))) == 0.0
+# ---- beliefs -----------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
-@given(n=st.integers(2, 25), seed=st.integers(0, 1000), index=st.integers(0, len(GRID) - 1))
-def test_an_observation_never_adds_uncertainty_and_order_does_not_matter(n: int, seed: int, index: int) -> None:
-    X, y, v = sample(n, 3, seed)
-    queries = np.random.default_rng(seed + 1).random((7, 3))
-    p, D, cross = GRID[index], distances(X, X), distances(X, queries)
-    mean, deviation = GaussianProcess(D, v, p).predict(y, cross)
-    _, fewer = GaussianProcess(D[1:, 1:], v[1:], p).predict(y[1:], cross[1:])
-    assert (deviation <= fewer + 1e-9).all()
-    order = np.random.default_rng(seed).permutation(n)
-    again, _ = GaussianProcess(D[np.ix_(order, order)], v[order], p).predict(y[order], cross[order])
-    np.testing.assert_allclose(again, mean, atol=1e-7)
+def problem(n: int = 6, m: int = 4, T: int = 3) -> tuple[Observations, Candidates, list[Belief]]:
+    X, Q = binary(n), binary(m, seed=5)
+    theta = np.full(6, 0.3)
+    rng = np.random.default_rng(1)
+    both = rng.normal(size=(2, n + m)), rng.normal(size=(T, n + m))
+    at = Candidates(log_correlation(X, X, theta), both[0][:, :n], both[1][:, :n])
+    asked = Candidates(log_correlation(X, Q, theta), both[0][:, n:], both[1][:, n:])
+    seen = Observations(at, rng.normal(size=n), 0.1 * rng.random(n), np.ones(n, dtype=bool))
+    beliefs = [
+        Belief("average", 0.6, 1.0, 0, False, 0.5, (0.5, 2.0)),
+        Belief("directions", 0.3, 0.5, 1, True, 0.2, (1.0,)),
+        Belief("scratch", 0.1, 0.0, 0, False, 1.0, (1.0,)),
+    ]
+    return seen, asked, beliefs
 
 
-def test_repeated_rows_without_noise_are_survived() -> None:
-    gp = GaussianProcess(np.zeros((6, 6)), 0.0, Parameters(jitter=0.0))
-    mean, deviation = gp.predict(np.ones(6), np.zeros((6, 1)))
-    assert mean[0] == pytest.approx(1.0, abs=1e-3)
-    assert np.isfinite(deviation).all()
+def dense(
+    belief: Belief, tau: float, nu: float, v: np.ndarray, log_k: np.ndarray, D: np.ndarray, E: np.ndarray
+) -> np.ndarray:
+    S = 1.0 + belief.new * np.exp(tau * log_k) + (D.T @ E if belief.deviations else 0.0)
+    return S + np.diag(nu + v) if len(v) else S
 
 
-def test_choose_finds_the_scale_it_was_drawn_from() -> None:
-    X = np.random.default_rng(0).random((80, 2)) * 4
-    D = distances(X, X, "matern")
-    candidates = [Parameters(length, 1.0, 0.0, 0.01) for length in (0.1, 1.0, 10.0)]
-    for truth in candidates:
-        K = GaussianProcess(D, 0.0, truth, "matern")
-        y = K._L @ np.random.default_rng(1).standard_normal(80)
-        assert choose(D, y, 0.0, candidates, "matern").parameters == truth
+def test_weights_are_the_evidence_of_the_dense_gaussians() -> None:
+    seen, _, beliefs = problem()
+    logs = []
+    for belief in beliefs:
+        terms = []
+        for tau in belief.roughness:
+            for nu, share in NOISES:
+                S = dense(belief, tau, nu, share * seen.v, seen.at.log_k, seen.at.D, seen.at.D)
+                mean = belief.trust * seen.at.means[belief.mean]
+                terms += [
+                    multivariate_normal.logpdf(seen.z, c * mean, c**2 * S) + log
+                    for c, log in zip(SCALES, LOG_SCALES, strict=True)
+                ]
+        logs.append(np.logaddexp.reduce(terms) - np.log(2 * len(belief.roughness)))
+    constant = 0.5 * len(seen) * np.log(2 * np.pi)
+    np.testing.assert_allclose(evidence(beliefs, seen), np.array(logs) + constant)
+    weights = np.exp(logs) * [b.mass for b in beliefs]
+    parts = posterior(beliefs, seen)
+    assert sum(p.weight for p in parts) == pytest.approx(1.0)
+    for belief, weight in zip(beliefs, weights / weights.sum(), strict=True):
+        assert sum(p.weight for p in parts if p.belief is belief) == pytest.approx(weight)
 
 
-def test_expected_improvement_is_the_integral() -> None:
-    for mean, deviation, best in [(0.0, 1.0, 0.5), (1.0, 0.2, 0.3), (-2.0, 0.5, 0.0)]:
-        truth, _ = quad(lambda f, m=mean, s=deviation, b=best: (f - b) * norm.pdf(f, m, s), best, mean + 12 * deviation)
-        got = expected_improvement(np.array([mean]), np.array([deviation]), best)
-        assert got[0] == pytest.approx(max(truth, 0.0), abs=1e-8)
+def test_predictions_are_the_dense_conditionals_averaged_over_the_scale() -> None:
+    seen, asked, beliefs = problem()
+    for belief in beliefs:
+        for part in posterior([belief], seen):
+            nu = next(
+                nu
+                for nu, share in NOISES
+                if np.isclose(
+                    part.L[0, 0] ** 2,
+                    dense(belief, part.tau, nu, share * seen.v, seen.at.log_k, seen.at.D, seen.at.D)[0, 0],
+                )
+            )
+            share = dict(NOISES)[nu]
+            S = dense(belief, part.tau, nu, share * seen.v, seen.at.log_k, seen.at.D, seen.at.D)
+            k = dense(belief, part.tau, 0.0, np.zeros(0), asked.log_k, seen.at.D, asked.D)
+            here, there = (belief.trust * side.means[belief.mean] for side in (seen.at, asked))
+            p = np.array([multivariate_normal.logpdf(seen.z, c * here, c**2 * S) for c in SCALES]) + LOG_SCALES
+            p = np.exp(p - np.logaddexp.reduce(p))
+            means = np.array([c * there + k.T @ np.linalg.solve(S, seen.z - c * here) for c in SCALES])
+            prior = 1.0 + belief.new + (np.sum(asked.D**2, axis=0) if belief.deviations else 0.0)
+            variances = SCALES[:, None] ** 2 * (prior - np.sum(k * np.linalg.solve(S, k), axis=0))
+            mean, slope = part.mean(asked, seen)
+            np.testing.assert_allclose(mean, p @ means)
+            total = p @ (variances + means**2) - (p @ means) ** 2
+            np.testing.assert_allclose(part.deviation(asked, seen, slope) ** 2, total, rtol=1e-6)
 
 
-def test_negative_variances_are_refused() -> None:
-    with pytest.raises(ValueError, match="length > 0"):
-        Parameters(length=0.0)
+def test_what_history_had_already_is_no_evidence_for_it() -> None:
+    seen, _, beliefs = problem()
+    half = Observations(seen.at, seen.z, seen.v, np.arange(len(seen)) < 3)
+    weights = {(p.belief.name, p.tau): p.weight for p in posterior(beliefs, half.evidence)}
+    for part in posterior(beliefs, half):
+        assert len(part.by_z) == len(seen), "it is conditioned on all"
+    assert {(p.belief.name, p.tau): p.weight for p in posterior(beliefs, half)} == pytest.approx(weights)
+
+
+def test_the_best_by_exhaustive_improvement_is_found() -> None:
+    """Only a few candidates are computed exactly; the winner is that of all."""
+    n, m = 8, 2000
+    rng = np.random.default_rng(2)
+    X, Q, theta = binary(n, 14), binary(m, 14, seed=3), rng.random(14)
+    means = np.sin(np.concatenate([X, Q]) @ rng.normal(size=14))[None]
+    at = Candidates(log_correlation(X, X, theta), means[:, :n], np.zeros((0, n)))
+    asked = Candidates(log_correlation(X, Q, theta), means[:, n:], np.zeros((0, m)))
+    seen = Observations(at, rng.normal(size=n), np.zeros(n), np.ones(n, dtype=bool))
+    beliefs = [Belief("a", 0.7, 1.0, 0, False, 0.5, (1.0,)), Belief("b", 0.3, 0.0, 0, False, 1.0, (0.5,))]
+    parts = posterior(beliefs, seen)
+    total = np.zeros(m)
+    for part in parts:
+        mean, slope = part.mean(asked, seen)
+        total += part.weight * expected_improvement(
+            mean, part.deviation(asked, seen, slope), part.mean(at, seen)[0].max()
+        )
+    found = improvement(parts, seen, asked, np.ones(m, dtype=bool))
+    assert np.argmax(found) == np.argmax(total)
+    assert found.max() == pytest.approx(total.max(), rel=0.05), "parts under a hundredth of the heaviest do not vote"
+    taken = np.ones(m, dtype=bool)
+    taken[np.argmax(found)] = False
+    assert improvement(parts, seen, asked, taken)[np.argmax(found)] == 0.0
+
+
+def test_expected_improvement_is_that_of_simulation() -> None:
+    draws = np.random.default_rng(0).normal(0.3, 0.7, 200_000)
+    expected = np.maximum(draws - 0.9, 0).mean()
+    assert expected_improvement(np.array([0.3]), np.array([0.7]), 0.9)[0] == pytest.approx(expected, rel=0.02)
+
+
+# ---- scores ------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30), st.floats(0.1, 10), st.floats(-5, 5))
+def test_squash_keeps_the_order_and_forgets_scale_and_place(values: list[float], scale: float, place: float) -> None:
+    y = np.round(np.array(values), 3)
+    z, slope = squash(y)
+    assert np.isfinite(z).all()
+    assert (slope > 0).all()
+    assert (np.diff(z[np.argsort(y)]) >= 0).all()
+    if np.ptp(y) > 0:
+        np.testing.assert_allclose(squash(scale * y + place)[0], z, atol=1e-6)
+
+
+def test_the_slope_of_squash_is_its_derivative() -> None:
+    """Scores beside the median, so that moving one leaves centre and unit where they are."""
+    y = np.array([-50.0, -3.0, 0.0, 0.0, 0.0, 1.0, 2.0])
+    for i in (0, 1):
+        step = np.where(np.arange(7) == i, 1e-5, 0.0)
+        change = (squash(y + step)[0] - squash(y - step)[0])[i] / 2e-5
+        assert change == pytest.approx(squash(y)[1][i], rel=1e-5)
+
+
+def test_normal_scores_share_ties() -> None:
+    np.testing.assert_allclose(normal_scores(np.array([3.0, 1.0, 1.0, -np.inf])), norm.ppf([0.875, 0.5, 0.5, 0.125]))

@@ -110,6 +110,34 @@ class Controller(Protocol):
 Factory = Callable[[Problem], Controller]
 
 
+class Told:
+    """What a controller was told, every evaluation once.
+
+    An evaluation that is already on record may be met again (a search that goes on, a dataset searched before): by its
+    key it is the same training, so it is not counted a second time, neither as evidence nor in the draws. ``choices``
+    also holds the other names under which it came.
+    """
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.choices: set[Identity] = set()
+        self._keys: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def new(self, records: Sequence[Record]) -> list[Record]:
+        """Takes ``records`` in and returns those that had not been told."""
+        found = []
+        for record in records:
+            self.choices.add(identity(record.choices))
+            if record.key not in self._keys:
+                self._keys.add(record.key)
+                found.append(record)
+        self.records += found
+        return found
+
+
 def generator(problem: Problem, told: int) -> np.random.Generator:
     """Returns the generator of the ask that follows ``told`` records."""
     return np.random.default_rng([problem.seed, told])

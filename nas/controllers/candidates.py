@@ -1,61 +1,28 @@
-"""Candidates of a search as arrays: choices, what they compute, their columns for a kernel, what history expects.
+"""Candidates of a search as arrays: which there are, their columns, what history expects of them, how alike they are.
 
 No model belongs here, and no decision which candidate comes next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nas.controllers.base import identity
-from nas.encoding import decisions, matrix, space_free
+from nas.surrogate import Candidates, log_correlation
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
     from nas.controllers.base import Identity
-    from nas.controllers.prior import Lesson, Prior
+    from nas.controllers.prior import Expectation
     from nas.space import Choices, SearchSpace, Value
 
-
-@dataclass(frozen=True)
-class Candidates:
-    """m choices with what the models know of them.
-
-    Attributes:
-        choices: [m]
-        keys: [m] what each computes, equal where two choices mean the same training.
-        X: [m, d] columns whose summed absolute difference is about 1 on average over the pool.
-        prior: [m] expected normal score, 0 without history.
-    """
-
-    choices: list[Choices]
-    keys: list[Identity]
-    X: np.ndarray
-    prior: np.ndarray
-
-    def __add__(self, other: Candidates) -> Candidates:
-        return Candidates(
-            self.choices + other.choices,
-            self.keys + other.keys,
-            np.vstack([self.X, other.X]),
-            np.concatenate([self.prior, other.prior]),
-        )
-
-    def __len__(self) -> int:
-        return len(self.choices)
-
-    def take(self, rows: Sequence[int] | np.ndarray) -> Candidates:
-        """Returns the candidates at ``rows``."""
-        return Candidates([self.choices[i] for i in rows], [self.keys[i] for i in rows], self.X[rows], self.prior[rows])
-
-    def but(self, seen: set[Identity]) -> Candidates:
-        """Returns those of which neither the choices nor what they compute were seen."""
-        pairs = zip(self.keys, self.choices, strict=True)
-        return self.take([i for i, (key, c) in enumerate(pairs) if key not in seen and identity(c) not in seen])
+WHOLE = 30_000  # choices a space may have to be looked at as a whole
+NEIGHBOURS = 10  # of each of the ten that history expects most of
 
 
 def computation(architecture: Architecture, settings: Mapping[str, Value]) -> Identity:
@@ -63,89 +30,113 @@ def computation(architecture: Architecture, settings: Mapping[str, Value]) -> Id
     return (("architecture", architecture.key), *identity(settings))
 
 
-class Encoder:
-    """Turns choices into ``Candidates``; everything is computed once.
+@dataclass(frozen=True)
+class Group:
+    """m choices and what is known of them before the search: columns X [m, d], means [q, m], D [T, m]."""
 
-    Columns are the decisions of the space and the space-free encoding, the latter each over its range among ``drawn``.
-    Either half gets half of the mean distance between two of ``drawn``: decisions tell all choices apart, space-free
-    columns know which of them are alike.
+    choices: Sequence[Choices]
+    X: np.ndarray
+    means: np.ndarray
+    D: np.ndarray
+
+    @classmethod
+    def of(cls, choices: Sequence[Choices], expectation: Expectation) -> Group:
+        """Returns ``choices`` encoded and asked about."""
+        X = expectation.prior.columns.encode(choices)
+        return cls(choices, X, *expectation.means(X))
+
+    def __len__(self) -> int:
+        return len(self.choices)
+
+    def __add__(self, other: Group) -> Group:
+        return Group(
+            [*self.choices, *other.choices],
+            np.concatenate([self.X, other.X]),
+            np.concatenate([self.means, other.means], axis=1),
+            np.concatenate([self.D, other.D], axis=1),
+        )
+
+    def seen_from(self, observed: Group, theta: np.ndarray) -> Candidates:
+        """Returns the candidates as the surrogate sees them, given what was observed."""
+        return Candidates(log_correlation(observed.X, self.X, theta.astype(np.float32)), self.means, self.D)
+
+
+class Pool:
+    """The candidates of a search: the whole space where it is small, else a part that grows around what is good.
 
     Args:
-        space: The space the choices belong to.
-        prior: What history expects, or None.
-        drawn: Candidates that set the scales, at least one.
+        space: Where they come from.
+        expectation: What history expects.
+        size: Random candidates, where the space is not looked at as a whole.
+        seed: Decides them.
     """
 
-    def __init__(self, space: SearchSpace, prior: Prior | None, drawn: Sequence[Choices]) -> None:
-        self._space, self._prior = space, prior
-        self._meanings: dict[Identity, tuple[Identity, dict[str, float]]] = {}  # what it computes, how it is encoded
-        self._known: dict[Identity, tuple[np.ndarray, float]] = {}  # columns, prior
-        C, self._decisions = matrix([decisions(space, choices) for choices in drawn])
-        F, self._features = matrix([self.features(choices) for choices in drawn])
-        spread = np.ptp(F, axis=0)
-        scale = np.where(spread > 0, 1.0 / np.where(spread > 0, spread, 1.0), 0.0)
-        self._scales = _halved(C, np.ones(C.shape[1])), _halved(F, scale)
+    def __init__(self, space: SearchSpace, expectation: Expectation, size: int, seed: int) -> None:
+        self._space, self._expectation, self._size, self._seed = space, expectation, size, seed
+        self._theta = expectation.prior.smoothness.theta.astype(np.float32)
+        self._rows = np.zeros((0, 0), dtype=np.float32)  # log k of the observed with the fixed part, in order
+        self._known: list[bytes] = []  # columns of the observed in ``_rows``
 
-    def key(self, choices: Choices) -> Identity:
-        """Returns what ``choices`` computes."""
-        return self._meaning(choices)[0]
+    @property
+    def whole(self) -> bool:
+        """Whether every choice of the space is a candidate."""
+        return self._space.size <= WHOLE
 
-    def features(self, choices: Choices) -> dict[str, float]:
-        """Returns the space-free encoding of what ``choices`` computes."""
-        return self._meaning(choices)[1]
+    @cached_property
+    def fixed(self) -> Group:
+        """The candidates that do not depend on what this search has seen."""
+        if self.whole:
+            return Group.of(list(self._space.enumerate()), self._expectation)
+        rng = np.random.default_rng([self._seed, 0, 0])
+        drawn = _distinct([*self._from_history(), *(self._space.sample(rng) for _ in range(self._size))])
+        group = Group.of(drawn, self._expectation)
+        if not self._expectation.tasks:
+            return group
+        rng = np.random.default_rng([self._seed, 0, 1])
+        best = np.argsort(-group.means[:2].sum(axis=0), kind="stable")[:10]
+        near = [self._space.mutate(drawn[i], rng) for i in best for _ in range(NEIGHBOURS)]
+        known = {identity(c) for c in drawn}
+        new = [c for c in _distinct(near) if identity(c) not in known]
+        return group + Group.of(new, self._expectation) if new else group
 
-    def encode(self, choices: Sequence[Choices]) -> Candidates:
-        """Returns all of ``choices`` as candidates."""
-        new = [c for c in choices if identity(c) not in self._known]
-        if new:
-            C, _ = matrix([decisions(self._space, c) for c in new], self._decisions)
-            F, _ = matrix([self.features(c) for c in new], self._features)
-            X = np.hstack([C * self._scales[0], F * self._scales[1]])
-            prior = self._prior.predict([self.features(c) for c in new]) if self._prior else np.zeros(len(new))
-            self._known.update({identity(c): (x, float(p)) for c, x, p in zip(new, X, prior, strict=True)})
-        found = [self._known[identity(c)] for c in choices]
-        X = np.array([x for x, _ in found]).reshape(len(found), len(self._decisions) + len(self._features))
-        return Candidates(list(choices), [self.key(c) for c in choices], X, np.array([p for _, p in found]))
+    def all(self, best: Sequence[Choices], rng: np.random.Generator) -> Group:
+        """Returns the fixed candidates and, where they are not all there are, neighbours of ``best``."""
+        if self.whole or not best:
+            return self.fixed
+        near = [self._space.mutate(choices, rng, edits=1 + i % 2) for choices in best for i in range(NEIGHBOURS)]
+        new = [c for c in _distinct(near) if identity(c) not in self._identities]
+        return self.fixed + Group.of(new, self._expectation) if new else self.fixed
 
-    def distinct(self, choices: Iterable[Choices], known: Iterable[Identity] = ()) -> Candidates:
-        """Returns ``choices`` without those that compute the same as an earlier one or as one of ``known``."""
-        taken = set(known)
-        kept = []
-        for c in choices:
-            if self.key(c) not in taken:
-                taken.add(self.key(c))
-                kept.append(c)
-        return self.encode(kept)
+    def seen_from(self, group: Group, observed: Group) -> Candidates:
+        """Returns ``group``, which begins with the fixed candidates, as seen from the observed; rows are kept."""
+        n, m = len(observed), len(self.fixed)
+        columns = [x.tobytes() for x in observed.X]
+        same = 0
+        while same < min(n, len(self._known)) and columns[same] == self._known[same]:
+            same += 1
+        if n > len(self._rows):
+            grown = np.empty((max(2 * n, 16), m), dtype=np.float32)
+            if same:
+                grown[:same] = self._rows[:same]
+            self._rows = grown
+        for i in range(same, n):  # one at a time, so that a row is the same whenever it is computed
+            self._rows[i] = log_correlation(observed.X[i : i + 1], self.fixed.X, self._theta)[0]
+        self._known = columns
+        rows = self._rows[:n]
+        if len(group) > m:
+            rest = [log_correlation(x[None], group.X[m:], self._theta)[0] for x in observed.X]
+            rows = np.concatenate([rows, np.array(rest).reshape(n, len(group) - m)], axis=1)
+        return Candidates(rows, group.means, group.D)
 
-    def _meaning(self, choices: Choices) -> tuple[Identity, dict[str, float]]:
-        key = identity(choices)
-        if key not in self._meanings:
-            architecture, settings = self._space.architecture(choices), self._space.settings(choices)
-            self._meanings[key] = computation(architecture, settings), space_free(architecture, settings)
-        return self._meanings[key]
+    @cached_property
+    def _identities(self) -> set[Identity]:
+        return {identity(choices) for choices in self.fixed.choices}
 
-
-def drawn(
-    space: SearchSpace, past: Sequence[Lesson], rng: np.random.Generator, size: int, from_history: int
-) -> Iterator[Choices]:
-    """Yields the default, the best of every past dataset as this space can hold it, and ``size`` random choices.
-
-    A space of at most ``size`` choices is yielded whole. About ``from_history`` come from the past, at least three
-    a dataset.
-    """
-    if space.size <= size:
-        yield from space.enumerate()
-        return
-    yield space.default()
-    for lesson in past:
-        for record in lesson.records[: max(from_history // len(past), 3)]:
-            yield space.adapt(record.choices)
-    for _ in range(size):
-        yield space.sample(rng)
+    def _from_history(self) -> Iterator[Choices]:
+        yield self._space.default()
+        for lesson in self._expectation.prior.lessons:
+            yield from (self._space.adapt(choices) for choices in lesson.winners)
 
 
-def _halved(block: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Returns ``scale`` [d] so changed that two rows of ``block`` [m, d] differ by 1/2 on average."""
-    other = np.roll(np.random.default_rng(0).permutation(len(block)), 1)
-    mean = float(np.abs((block - block[other]) * scale).sum(axis=1).mean())
-    return scale / (2.0 * mean) if mean > 0 else scale
+def _distinct(choices: Sequence[Choices]) -> list[Choices]:
+    return list({identity(c): c for c in choices}.values())

@@ -1,20 +1,14 @@
 """The default controller: history proposes, the trainings of this search decide how far it is believed.
 
-1. ``Prior`` (nas/controllers/prior.py): what past datasets expect of every candidate. Evaluation 1 is its favourite, or
-   the earlier winner where this very dataset has been searched before.
-2. From then on Gaussian processes on what the prior leaves unexplained, one per way of believing it (``BELIEFS``: fully
-   with small or large deviations, half, not at all), weighed by prior mass x marginal likelihood; expected improvement
-   is averaged with those weights. A misleading history loses its weight within a few trainings.
-3. Evaluation 3 looks where nothing has been seen, whatever history says (``INSURANCE``): without it a consistently
-   negated history confirms itself (controller study, H2).
+1. ``Prior`` (nas/controllers/prior.py): what past datasets expect of every candidate, turned towards this dataset by
+   its meta-features. Evaluation 1 is its favourite, or the earlier winner where this very dataset has been searched before.
+2. From then on every way of believing history (nas/controllers/beliefs.py) is weighed by prior mass x marginal
+   likelihood, and expected improvement is averaged with those weights. A misleading history loses its weight within a
+   few trainings; that it says the contrary of the truth is a belief too.
 
 Without history: the space's default, four random choices, then the scratch model alone.
 
-Symbols: n told, m candidates; z [n] squashed scores; p(x) the prior's expectation of candidate x;
-    z = c (b p(x) + f(x) + e),   f ~ GP(0, 1 + r k(D / length)),   e ~ N(0, noise)
-so c is the scale of the scores in units of ``squash``, and 1 the variance of what all candidates have in common.
-No model belongs here (nas/surrogate.py), nor what history says (prior.py), nor how choices become arrays
-(candidates.py).
+No model belongs here (nas/surrogate), nor what history says (prior.py), nor how choices become arrays (candidates.py).
 """
 
 from __future__ import annotations
@@ -22,90 +16,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.controllers.base import Explanation, Problem, fresh, generator, identity
-from nas.controllers.candidates import Candidates, Encoder, computation, drawn
-from nas.controllers.prior import FEWEST_DATASETS, Lesson, Prior, lessons
-from nas.surrogate import GaussianProcess, Parameters, distances, expected_improvement
+from nas.controllers.account import account
+from nas.controllers.base import Explanation, Problem, Told, fresh, generator, identity
+from nas.controllers.candidates import Group, Pool, computation
+from nas.controllers.prior import Expectation, Prior, fit
+from nas.surrogate import Observations, Part, improvement, posterior, squash
 
 if TYPE_CHECKING:
     from nas.controllers.base import Controller, Identity
     from nas.record import Record
     from nas.space import Choices
 
-FROM_HISTORY = 200  # candidates from past datasets, their best
-INSURANCE = 2  # records told before the choice that ignores history
 RANDOM_START = 5  # evaluations without a model where there is no history, the default among them
-HEAVIEST, FAINTEST = 10, 0.03  # hypotheses that vote: at most, and with at least this part of the heaviest's weight
-
-BELIEFS = ((1.0, 0.15, 0.3), (1.0, 0.5, 0.3), (0.5, 0.5, 0.3), (0.0, 1.0, 0.1))  # b, r, prior mass
-LENGTHS = (0.5, 1.0, 2.0)  # in mean distances between candidates
-NOISES = ((0.03, 0.1), (0.2, 1.0))  # variance, share of the squared standard errors: rows common to all make no noise
-SCALES = (0.35, 0.6, 1.0, 1.7, 3.0)  # c, log-normal around 1
-
-
-def squash(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns scores y [n] in units of their upper half, and the slope dz/dy [n] at each.
-
-    The median becomes 0, the unit is the root mean square above it, and u < -1 becomes -1 - ln(-u), so that failures do
-    not hide the differences between good candidates (controller study, H2).
-    """
-    centred = y - np.median(y)
-    above = centred[centred > 0]
-    unit = float(np.sqrt(np.mean(above**2))) if len(above) else float(np.std(y))
-    u = centred / (unit or 1.0)
-    low = np.minimum(u, -1.0)
-    return np.where(u < -1.0, -1.0 - np.log(-low), u), np.where(u < -1.0, -1.0 / low, 1.0) / (unit or 1.0)
+SHALLOW = 0.3  # variance added to scores of another fidelity than that of most evaluations
 
 
 @dataclass(frozen=True)
-class Observations:
-    """n candidates with squashed scores ``z`` [n] and noise variances ``v`` [n]."""
+class Seen:
+    """What was told, as arrays: candidates, squashed scores with their noise, which of them history had already."""
 
-    at: Candidates
+    group: Group
     z: np.ndarray
     v: np.ndarray
+    counted: np.ndarray
 
-    def plus(self, candidate: Candidates, value: float) -> Observations:
+    def plus(self, one: Group, value: float) -> Seen:
         """Returns these and one more, without noise."""
-        return Observations(self.at + candidate, np.append(self.z, value), np.append(self.v, 0.0))
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """One way of believing the prior, given the observations; ``weight`` is its posterior probability."""
-
-    b: float
-    c: float
-    process: GaussianProcess
-    weight: float
-    seen: Observations
-
-    def predict(self, prior: np.ndarray, D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns mean and deviation [m] of squashed scores where ``prior`` [m] is expected, D [n, m] away."""
-        trend = self.c * self.b
-        mean, deviation = self.process.predict(self.seen.z - trend * self.seen.at.prior, D)
-        return trend * prior + mean, deviation
-
-
-def hypotheses(seen: Observations, with_prior: bool) -> list[Hypothesis]:
-    """Returns every belief x length x noise x scale, heaviest first; the weights sum to 1."""
-    beliefs = [belief for belief in BELIEFS if with_prior or belief[0] == 0.0]
-    D = distances(seen.at.X, seen.at.X)
-    found = []
-    for r, length, (noise, share), c in product(sorted({r for _, r, _ in beliefs}), LENGTHS, NOISES, SCALES):
-        process = GaussianProcess(D, share * seen.v, Parameters(length, c**2 * r, c**2, c**2 * noise))
-        for b, _, mass in (belief for belief in beliefs if belief[1] == r):
-            evidence = float(process.log_evidence(seen.z - c * b * seen.at.prior))
-            found.append((np.log(mass) - 0.5 * (np.log(c) / 0.8) ** 2 + evidence, b, c, process))
-    logs = np.array([log for log, *_ in found])
-    weights = np.exp(logs - logs.max()) / np.exp(logs - logs.max()).sum()
-    order = np.argsort(-weights, kind="stable")
-    return [Hypothesis(b, c, process, float(weights[i]), seen) for i in order for _, b, c, process in [found[i]]]
+        return Seen(self.group + one, np.append(self.z, value), np.append(self.v, 0.0), np.append(self.counted, True))
 
 
 class MetaController:
@@ -113,147 +54,170 @@ class MetaController:
 
     Args:
         problem: What is known before the first training.
-        pool: Candidates drawn once, beside those from history; later the best get neighbours, so that few suffice.
+        pool: Random candidates, where the space is too large to be looked at as a whole.
+        prior: What the problem's past teaches, if that has been fitted before (``nas.controllers.prior.fit``).
     """
 
-    def __init__(self, problem: Problem, pool: int = 500) -> None:
+    def __init__(self, problem: Problem, pool: int = 1000, prior: Prior | None = None) -> None:
         self._problem = problem
         self._size = pool
-        self._told: list[tuple[Choices, float | None, float]] = []  # choices, score, standard error
-        self._seen: set[Identity] = set()
+        self._given = prior
+        self._told = Told()
+        self._computed: set[Identity] = set()
 
     def ask(self, count: int = 1) -> list[Choices]:
         rng = generator(self._problem, len(self._told))
-        candidates, observed, seen = self._candidates(rng), self._observations(), set(self._seen)
+        group, seen = self._pool.all(self._best(3), rng), self._seen
+        closed, computed = set(self._told.choices), set(self._computed)
+        free = np.array([identity(choices) not in closed for choices in group.choices])
         asked: list[Choices] = []
         for number in range(len(self._told), len(self._told) + count):
-            free = candidates.but(seen)
-            if len(free):
-                chosen, believed = self._choose(number, observed, free, rng)
-                observed = observed.plus(chosen, believed)
-                seen.add(chosen.keys[0])
-                asked.append(dict(chosen.choices[0]))
+            chosen = self._next(number, group, seen, free, computed, rng)
+            if chosen is None:
+                asked.append(fresh(self._problem.space, closed, rng))
             else:
-                asked.append(fresh(self._problem.space, seen, rng))
-            seen.add(identity(asked[-1]))
+                row, believed = chosen
+                seen = seen.plus(_row(group, row), believed)
+                asked.append(dict(group.choices[row]))
+            closed.add(identity(asked[-1]))
         return asked
 
     def tell(self, records: Sequence[Record]) -> None:
-        for record in records:
-            self._told.append((dict(record.choices), record.score, record.outcome.standard_error or 0.0))
-            self._seen.add(identity(record.choices))
-            self._seen.add(computation(record.architecture, record.settings))
+        for record in self._told.new(records):
+            self._computed.add(computation(record.architecture, record.settings))
+        self.__dict__.pop("_seen", None)
 
     def explain(self) -> Explanation:
-        """Returns the shares of past datasets and of this search in what is predicted.
-
-        ``own`` is one minus the posterior mean of b: the part of the prior that is not believed and left to this
-        search's trainings. The rest is divided as the records of each dataset entered, leaf by leaf, the prior's
-        expectation of its ten favourite candidates.
-        """
-        past, ignored = self._lessons
-        if self._prior is None:
-            return Explanation(own=1.0, ignored=ignored, notes=("no history speaks: this search learns alone",))
-        favourites = np.argsort(-self._pool.prior, kind="stable")[:10]
-        shares = self._prior.weights([self._encoder.features(self._pool.choices[i]) for i in favourites])
-        believed = sum(h.weight * h.b for h in hypotheses(self._observations(), True))
-        weights = {name: believed * share for name, share in sorted(shares.items(), key=lambda item: -item[1])}
-        notes = [f"history: {sum(len(lesson.records) for lesson in past)} trainings on {len(past)} datasets"]
-        if not self._prior.uses_metafeatures:
-            notes.append(f"what a dataset is like is taken into account from {FEWEST_DATASETS} past datasets on")
-        if any(lesson.same for lesson in past):
-            notes.append("this very dataset has been searched before")
-        if believed < 0.1:
-            notes.append("history is hardly believed: the trainings of this search say otherwise")
-        return Explanation(weights, 1.0 - believed, ignored, tuple(notes))
+        """Returns the shares of past datasets and of this search in what is expected of its candidates."""
+        return account(self._problem, self._expectation, self._pool, self._told, self._parts)
 
     # ---- what is known, computed when first asked for ----------------------------------------------------------------
 
     @cached_property
-    def _lessons(self) -> tuple[list[Lesson], dict[str, str]]:
-        return lessons(self._problem)
+    def prior(self) -> Prior:
+        """What history teaches."""
+        return self._given or fit(self._problem)
 
     @cached_property
-    def _prior(self) -> Prior | None:
-        past, _ = self._lessons
-        return Prior(past, self._problem.metafeatures, self._problem.seed) if past else None
+    def _expectation(self) -> Expectation:
+        return self.prior.towards(self._problem.metafeatures, self._problem.dataset)
 
     @cached_property
-    def _drawn(self) -> list[Choices]:
-        rng = np.random.default_rng([self._problem.seed, 0, 0])
-        return list(drawn(self._problem.space, self._lessons[0], rng, self._size, FROM_HISTORY))
+    def _pool(self) -> Pool:
+        return Pool(self._problem.space, self._expectation, self._size, self._problem.seed)
 
     @cached_property
-    def _encoder(self) -> Encoder:
-        return Encoder(self._problem.space, self._prior, self._drawn)
+    def _known(self) -> set[str]:
+        """Keys of evaluations that history has of this very dataset: told again, they are no evidence for it."""
+        same = [past for past in self._problem.past if past.info.fingerprint == self._problem.dataset]
+        return {record.key for past in same for record in past.records}
 
     @cached_property
-    def _pool(self) -> Candidates:
-        """What was drawn, and ten neighbours of each of the prior's ten favourites."""
-        pool = self._encoder.distinct(self._drawn)
-        if self._prior is None:
-            return pool
-        rng = np.random.default_rng([self._problem.seed, 0, 1])
-        favourites = np.argsort(-pool.prior, kind="stable")[:10]
-        near = [self._problem.space.mutate(pool.choices[i], rng) for i in favourites for _ in range(10)]
-        return pool + self._encoder.distinct(near, pool.keys)
-
-    def _candidates(self, rng: np.random.Generator) -> Candidates:
-        """The pool, and ten neighbours of each of the three best so far."""
-        space = self._problem.space
-        scored = [(score, choices) for choices, score, _ in self._told if score is not None and space.contains(choices)]
-        best = sorted(scored, key=lambda pair: -pair[0])[:3]
-        near = [space.mutate(choices, rng, edits=1 + i % 2) for _, choices in best for i in range(10)]
-        return self._pool + self._encoder.distinct(near, self._pool.keys)
-
-    def _observations(self) -> Observations:
+    def _seen(self) -> Seen:
         """What was told; a failure counts as the worst score there is."""
-        told = [t for t in self._told if self._problem.space.contains(t[0])]
-        at = self._encoder.encode([choices for choices, _, _ in told])
-        scores = [score for _, score, _ in told if score is not None]
-        if not scores:
-            return Observations(at, np.full(len(told), -1.0), np.zeros(len(told)))
-        z, slope = squash(np.array([min(scores) if score is None else score for _, score, _ in told]))
-        return Observations(at, z, (slope * np.array([error for _, _, error in told])) ** 2)
+        told = [r for r in self._told.records if self._problem.space.contains(r.choices)]
+        group = Group.of([dict(r.choices) for r in told], self._expectation)
+        z, v = _scores(told)
+        return Seen(group, z, v, np.array([r.key not in self._known for r in told], dtype=bool))
+
+    def _parts(self, first: int | None = None) -> list[Part]:
+        """The beliefs given what was told, or the first of it."""
+        seen = self._seen
+        rows = slice(0, len(seen.z) if first is None else first)
+        group = Group(seen.group.choices[rows], seen.group.X[rows], seen.group.means[:, rows], seen.group.D[:, rows])
+        some = Seen(group, seen.z[rows], seen.v[rows], seen.counted[rows])
+        return posterior(self._expectation.beliefs(), self._observations(some))
+
+    def _observations(self, seen: Seen) -> Observations:
+        at = seen.group.seen_from(seen.group, self.prior.smoothness.theta)
+        return Observations(at, seen.z, seen.v, seen.counted)
+
+    def _best(self, count: int) -> list[Choices]:
+        space = self._problem.space
+        scored = [r for r in self._told.records if r.score is not None and space.contains(r.choices)]
+        return [dict(r.choices) for r in sorted(scored, key=lambda r: -(r.score or 0.0))[:count]]
 
     # ---- what is chosen ----------------------------------------------------------------------------------------------
 
-    def _choose(
-        self, number: int, observed: Observations, free: Candidates, rng: np.random.Generator
-    ) -> tuple[Candidates, float]:
-        """Evaluation ``number`` (from 0), and what is expected of it (a kriging believer, Ginsbourger et al. 2010)."""
-        if self._prior is not None and not len(observed.z):
-            chosen = free.take([self._favourite(free)])
-            return chosen, float(chosen.prior[0])
-        hypos = hypotheses(observed, self._prior is not None)
-        hypos = [h for h in hypos[:HEAVIEST] if h.weight >= FAINTEST * hypos[0].weight]
-        D = distances(observed.at.X, free.X)
-        if self._prior is None and number < RANDOM_START:
-            default = self._encoder.key(self._problem.space.default())
-            pick = free.keys.index(default) if default in free.keys else int(rng.integers(len(free)))
-        elif self._prior is not None and number == INSURANCE:
-            pick = int(np.argmax(D.min(axis=0)))
-        else:
-            pick = int(np.argmax(_improvement(hypos, free.prior, D)))
-        believed = [h.predict(free.prior[[pick]], D[:, [pick]])[0][0] for h in hypos]
-        return free.take([pick]), float(np.average(believed, weights=[h.weight for h in hypos]))
+    def _next(
+        self, number: int, group: Group, seen: Seen, free: np.ndarray, computed: set[Identity], rng: np.random.Generator
+    ) -> tuple[int, float] | None:
+        """Row of evaluation ``number`` (from 0), and what is expected of it (kriging believer, Ginsbourger et al. 2010).
 
-    def _favourite(self, free: Candidates) -> int:
-        """The earlier winner on this very dataset, else the prior's favourite."""
-        adapt = self._problem.space.adapt
-        winners = {identity(adapt(lesson.records[0].choices)) for lesson in self._lessons[0] if lesson.same}
-        again = [i for i, choices in enumerate(free.choices) if identity(choices) in winners]
-        return again[0] if again else int(np.argmax(free.prior))
+        Rows that are taken, or compute what another one did, are no longer free; None where none is left.
+        """
+        space, worth, parts = self._problem.space, np.zeros(0), list[Part]()
+        while free.any():
+            if not len(worth):
+                worth, parts = self._worth(number, group, seen, free, rng)
+            row = int(np.argmax(np.where(free, worth, -np.inf)))
+            free[row] = False
+            key = computation(space.architecture(group.choices[row]), space.settings(group.choices[row]))
+            if key not in computed:
+                computed.add(key)
+                return row, self._believed(_row(group, row), seen, parts)
+        return None
+
+    def _worth(
+        self, number: int, group: Group, seen: Seen, free: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, list[Part]]:
+        """[m] how much each candidate is wanted next, ties at random, and the beliefs that say so."""
+        if not self._expectation.tasks and number < RANDOM_START:
+            return self._start(group, number, rng), []
+        if not len(seen.z):
+            return self._favour(group), []
+        observed = self._observations(seen)
+        parts = posterior(self._expectation.beliefs(), observed)
+        worth = improvement(parts, observed, self._pool.seen_from(group, seen.group), free)
+        return worth + 1e-12 * worth.max() * rng.random(len(worth)), parts
+
+    def _believed(self, one: Group, seen: Seen, parts: Sequence[Part]) -> float:
+        at = one.seen_from(seen.group, self.prior.smoothness.theta)
+        observed = self._observations(seen)
+        return float(sum(part.weight * part.mean(at, observed)[0][0] for part in parts))
+
+    def _start(self, group: Group, number: int, rng: np.random.Generator) -> np.ndarray:
+        """The default, then random choices."""
+        worth = rng.random(len(group))
+        if number == 0:
+            default = identity(self._problem.space.default())
+            worth[[identity(choices) == default for choices in group.choices]] = 2.0
+        return worth
+
+    def _favour(self, group: Group) -> np.ndarray:
+        """What history expects; earlier winners on this very dataset come first."""
+        beliefs = self._expectation.beliefs()
+        worth = np.zeros(len(group)) + sum(b.mass * b.trust * group.means[b.mean] for b in beliefs if b.trust > 0)
+        space, lessons = self._problem.space, self.prior.lessons
+        winners = {identity(space.adapt(lessons[i].winners[0])) for i in self._expectation.same}
+        if winners:
+            worth[[identity(choices) in winners for choices in group.choices]] += 1e6
+        return worth
 
 
-def _improvement(hypos: Sequence[Hypothesis], prior: np.ndarray, D: np.ndarray) -> np.ndarray:
-    """Expected improvement [m] over the best posterior mean among the observed, averaged over the hypotheses."""
-    total = np.zeros(len(prior))
-    for h in hypos:
-        known, _ = h.predict(h.seen.at.prior, distances(h.seen.at.X, h.seen.at.X))
-        mean, deviation = h.predict(prior, D)
-        total += h.weight * expected_improvement(mean, deviation, float(np.max(known)))
-    return total
+def _row(group: Group, row: int) -> Group:
+    some = slice(row, row + 1)
+    return Group([group.choices[row]], group.X[some], group.means[:, some], group.D[:, some])
+
+
+def _scores(told: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
+    """Squashed scores [n] and their noise variances [n], evaluations of one metric and fidelity among themselves.
+
+    What was evaluated otherwise than most says something too, with more noise.
+    """
+    z, v = np.full(len(told), -1.0), np.zeros(len(told))
+    kinds: dict[object, list[int]] = {}
+    for i, record in enumerate(told):
+        kinds.setdefault((record.metric, record.fidelity), []).append(i)
+    for place, rows in enumerate(sorted(kinds.values(), key=len, reverse=True)):
+        scores = [told[i].score for i in rows]
+        known = [score for score in scores if score is not None]
+        if known:
+            z[rows], slope = squash(np.array([min(known) if score is None else score for score in scores]))
+            errors = np.array([told[i].outcome.standard_error or 0.0 for i in rows])
+            v[rows] = (slope * errors) ** 2
+        v[rows] += SHALLOW * (place > 0)
+    return z, v
 
 
 if TYPE_CHECKING:

@@ -1,171 +1,286 @@
-"""What history expects of an architecture before anything was trained on the new dataset.
+"""What history teaches before anything is trained: fitted once, offline, kept as two files, used by many searches.
 
-Records of past datasets -> normal scores within each -> a forest from [meta-features, space-free encoding] to them.
-Nothing here sees a result of the running search; how far the expectation is trusted is decided in
-``nas/controllers/meta.py``.
-
-Symbols: t datasets with something to say, N records of theirs, q architectures asked about, T trees.
+Lessons of past datasets -> columns (``steps/1``) -> a hierarchy of tasks (what they have in common, how each deviates)
+-> how far which way of believing it foretells a new dataset, and which meta-features tell who is alike; both are asked
+of history itself, one family left out at a time. Nothing here sees a result of the running search, and nothing of the
+new dataset until ``towards``.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import ndtri
 
-from nas.controllers.base import Problem
-from nas.encoding import matrix, space_free
+from nas.controllers.beliefs import beliefs, learned_masses, stacked
+from nas.controllers.elsewhere import translated
+from nas.controllers.lessons import ELSEWHERE, Lesson, lessons
+from nas.controllers.resemblance import Resemblance, learn
+from nas.encoding import STEPS, Steps
+from nas.errors import HistoryError
+from nas.surrogate import Belief, Hierarchy, Smoothness
 
 if TYPE_CHECKING:
-    from sklearn.ensemble import ExtraTreesRegressor
+    from nas.controllers.base import Problem
+    from nas.space import Choices
 
-    from nas.record import PastDataset, Record
-
-TREES = 100  # 25 trees scatter by .04 of regret at the first choice, 100 hardly
-FEWEST_RECORDS = 5  # of a past dataset, to be ranked
-FEWEST_DATASETS = 20  # for meta-features to pay (tabular study: they mislead below 10 and help from 20 on)
-MOST_RECORDS = 6000  # of all datasets together, so that the forest grows in seconds
+FORMAT = 1
+MOST_RECORDS = 2000  # of all datasets together: the hierarchy is exact, its time grows with the cube
+FIT_RECORDS = 480  # of those, for the length scales
+REFERENCES = 400  # candidates at which the preferences of datasets are compared
+WINNERS = 20  # of each dataset, kept as candidates for others
+ENOUGH = 3  # datasets searched in this space, from which on those of other spaces are not asked
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """One past dataset as the prior sees it: ``records`` and their normal ``scores`` [n], best first."""
+class Taught:
+    """What is kept of a lesson: whose, how many trainings, what was best, first the best."""
 
     name: str
-    same: bool  # whether it is the dataset of the running search
+    fingerprint: str
+    group: str
     metafeatures: Mapping[str, float]
-    records: tuple[Record, ...]
-    scores: np.ndarray
-
-    def thinned(self, most: int) -> Lesson:
-        """Returns at most ``most`` records, evenly over the ranks, the best and the worst among them."""
-        n = len(self.records)
-        if n <= most:
-            return self
-        kept = np.unique(np.linspace(0, n - 1, most).round().astype(int))
-        return Lesson(self.name, self.same, self.metafeatures, tuple(self.records[i] for i in kept), self.scores[kept])
+    trainings: int
+    winners: tuple[Choices, ...]
+    here: bool
 
 
-def lessons(problem: Problem) -> tuple[list[Lesson], dict[str, str]]:
-    """Returns the past datasets that have something to say, and of the others, by name, why they have not."""
-    found: list[Lesson] = []
-    ignored: dict[str, str] = {}
-    names = Counter(past.info.name for past in problem.past)
-    for past in problem.past:
-        info = past.info
-        name = info.name if names[info.name] == 1 and info.name else f"{info.name} ({info.fingerprint[:6]})"
-        records = comparable([r for r in past.records if r.purpose == "screen" and r.space == problem.space.name])
-        complete = {record.score for record in records if record.score is not None}
-        if past.records and not any(record.space == problem.space.name for record in past.records):
-            ignored[name] = "another search space"
-        elif sum(record.score is not None for record in records) < FEWEST_RECORDS:
-            ignored[name] = f"fewer than {FEWEST_RECORDS} trainings"
-        elif len(complete) == 1:
-            ignored[name] = "all trainings scored the same"
-        else:
-            found.append(_lesson(name, past, records, problem.dataset))
-    most = max(MOST_RECORDS // max(len(found), 1), FEWEST_RECORDS)
-    return [lesson.thinned(most) for lesson in found], ignored
-
-
-def comparable(records: Sequence[Record]) -> list[Record]:
-    """Returns those of the commonest metric and fidelity that scored or diverged; what a machine refused is not."""
-    groups = Counter((r.metric, r.fidelity) for r in records if r.score is not None)
-    if not groups:
-        return []
-    group = groups.most_common(1)[0][0]
-    return [r for r in records if (r.metric, r.fidelity) == group and r.outcome.status in ("complete", "diverged")]
-
-
-def normal_scores(values: np.ndarray) -> np.ndarray:
-    """Returns Phi^-1((rank - .5) / n) of ``values`` [n], ties sharing their mean rank; minus infinity is allowed."""
-    from scipy.stats import rankdata
-
-    return ndtri((rankdata(values) - 0.5) / len(values))
-
-
-def _lesson(name: str, past: PastDataset, records: list[Record], dataset: str) -> Lesson:
-    values = np.array([-np.inf if record.score is None else record.score for record in records])
-    scores = normal_scores(values)
-    order = np.argsort(-scores, kind="stable")
-    same = bool(dataset) and past.info.fingerprint == dataset
-    return Lesson(name, same, past.info.metafeatures, tuple(records[i] for i in order), scores[order])
-
-
+@dataclass(frozen=True)
 class Prior:
-    """Expected normal scores from at least one lesson, by extremely randomized trees (Geurts et al. 2006).
+    """What T lessons teach.
 
-    Without bootstrap a prediction is exactly sum_i w_i z_i over records, w_i >= 0, sum_i w_i = 1, so that "how much of
-    it came from which dataset" is a fact (``weights``). Meta-features need ``FEWEST_DATASETS`` of them; with fewer
-    the forest averages over history, by structure. Where the very dataset is among the lessons, a forest of its own,
-    which reproduces its n records, is mixed in with n / (n + 10) of the weight.
+    Attributes:
+        key: Digest of the history, the space and the encoding it was fitted to.
+        space: Name of the space.
+        columns: How candidates are encoded.
+        lessons: [T]
+        ignored: Why other datasets teach nothing, by name.
+        smoothness: Of columns; the usual one without lessons.
+        hierarchy: Of the lessons' records; None without lessons.
+        masses: Prior probability of each kind of belief, learned from history where it can be.
+        resemblance: Which meta-features tell who is alike; None where there are too few datasets.
     """
 
-    def __init__(self, lessons: Sequence[Lesson], metafeatures: Mapping[str, float], seed: int) -> None:
-        self.lessons = tuple(lessons)
-        self.uses_metafeatures = len(lessons) >= FEWEST_DATASETS and bool(metafeatures)
-        rows = [space_free(record.architecture, record.settings) for lesson in lessons for record in lesson.records]
-        self._z = np.concatenate([lesson.scores for lesson in lessons])  # [N]
-        self._owner = np.repeat(np.arange(len(lessons)), [len(lesson.records) for lesson in lessons])  # [N]
-        X, self._columns = matrix(rows)
-        past, self._metafeatures = self._describe(metafeatures)
-        self._parts: list[tuple[float, ExtraTreesRegressor, np.ndarray]] = []  # share, forest, rows it knows
-        same = np.array([lesson.same for lesson in lessons])[self._owner]
-        share = 1.0 if same.all() else same.sum() / (same.sum() + 10.0)
-        self._past = past[self._owner]
-        for part, known, leaf in ((share, same, 1), (1.0 - share, ~same, 3)):
-            if part > 0:
-                forest = self._grow(X[known], self._past[known], self._z[known], seed, leaf)
-                self._parts.append((part, forest, np.flatnonzero(known)))
-        self._leaves = [forest.apply(np.hstack([self._past[i], X[i]])) for _, forest, i in self._parts]  # [N, T] each
+    key: str
+    space: str
+    columns: Steps
+    lessons: tuple[Taught, ...]
+    ignored: Mapping[str, str]
+    smoothness: Smoothness
+    hierarchy: Hierarchy | None
+    masses: Mapping[str, float]
+    resemblance: Resemblance | None
 
-    def predict(self, rows: Sequence[Mapping[str, float]]) -> np.ndarray:
-        """Returns the expected normal scores [q] of space-free encodings."""
-        X = self._inputs(rows)
-        expected = np.zeros(len(X))
-        for part, forest, _ in self._parts:  # forest.predict, without its 30 ms of setting out to work in parallel
-            expected += part / TREES * sum(tree.tree_.predict(X)[:, 0] for tree in forest.estimators_)
-        return expected
+    @property
+    def described(self) -> bool:
+        """Whether what a dataset is like changes what is expected of it."""
+        return self.resemblance is not None and self.resemblance.amount > 0
 
-    def record_weights(self, rows: Sequence[Mapping[str, float]]) -> np.ndarray:
-        """Returns w [q, N], rows summing to 1, with ``predict = w @ scores``: who shares a leaf, over the trees."""
-        X = self._inputs(rows)
-        w = np.zeros((len(X), len(self._z)))
-        for (part, forest, known), leaves in zip(self._parts, self._leaves, strict=True):
-            for tree, asked in enumerate(forest.apply(X).T):
-                together = asked[:, None] == leaves[None, :, tree]
-                w[:, known] += part / leaves.shape[1] * together / together.sum(axis=1, keepdims=True)
-        return w
+    def towards(self, metafeatures: Mapping[str, float], dataset: str = "") -> Expectation:
+        """Returns what is expected on one dataset.
 
-    def weights(self, rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-        """Returns the share of each dataset's records in the mean prediction of ``rows``; sums to 1."""
-        w = self.record_weights(rows).mean(axis=0)
-        shares = np.bincount(self._owner, weights=w, minlength=len(self.lessons))
-        return {lesson.name: float(share) for lesson, share in zip(self.lessons, shares, strict=True)}
+        Args:
+            metafeatures: Its meta-features.
+            dataset: Its fingerprint: where it is among the past ones, its own past is what it is most likely like.
+        """
+        T = len(self.lessons)
+        shares, distance = np.zeros(T), 0.0
+        if self.resemblance is not None and self.described:
+            shares, distance = self.resemblance.shares(metafeatures)
+            shares = self.resemblance.amount * shares
+        same = tuple(i for i, lesson in enumerate(self.lessons) if dataset and lesson.fingerprint == dataset)
+        return Expectation(self, shares, distance, same)
 
-    def _grow(self, X: np.ndarray, past: np.ndarray, z: np.ndarray, seed: int, leaf: int) -> ExtraTreesRegressor:
-        from sklearn.ensemble import ExtraTreesRegressor
+    # ---- as files ----------------------------------------------------------------------------------------------------
 
-        forest = ExtraTreesRegressor(
-            TREES, min_samples_leaf=leaf, max_features=0.5, bootstrap=False, n_jobs=1, random_state=seed % 2**32
+    def to_file(self, path: Path | str) -> None:
+        """Writes ``path`` (JSON) and, beside it, the arrays as ``.safetensors``."""
+        from safetensors.numpy import save_file
+
+        path = Path(path)
+        h, r = self.hierarchy, self.resemblance
+        arrays = {"theta": self.smoothness.theta}
+        if h is not None:
+            arrays |= {"C": h.C.astype(np.uint8), "z": h.z, "owner": h.owner, "group": h.group, "alpha": h.alpha}
+        if r is not None:
+            arrays |= {"metafeatures": r.known, "weights": r.weights}
+        save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, path.with_suffix(".safetensors"))
+        words = {
+            "format": FORMAT,
+            "key": self.key,
+            "space": self.space,
+            "columns": self.columns.to_dict(),
+            "lessons": [{**vars(lesson), "winners": list(lesson.winners)} for lesson in self.lessons],
+            "ignored": dict(self.ignored),
+            "variances": [self.smoothness.common, self.smoothness.own, self.smoothness.noise],
+            "masses": dict(self.masses),
+            "resemblance": None
+            if r is None
+            else {k: getattr(r, k) for k in ("names", "reach", "amount", "far", "gain", "error")},
+            "arrays": hashlib.sha256(path.with_suffix(".safetensors").read_bytes()).hexdigest(),
+        }
+        path.write_text(json.dumps(words, indent=1) + "\n")
+
+    @classmethod
+    def from_file(cls, path: Path | str) -> Prior:
+        """Returns the prior that ``to_file`` wrote.
+
+        Raises:
+            HistoryError: If the files are missing, of another format, or do not belong together.
+        """
+        from safetensors.numpy import load
+
+        path = Path(path)
+        try:
+            words = json.loads(path.read_text())
+            content = path.with_suffix(".safetensors").read_bytes()
+        except (OSError, ValueError) as error:
+            raise HistoryError(
+                f"a prior is a .json with a .safetensors beside it, but {path} is not: {error}"
+            ) from error
+        if not isinstance(words, dict) or words.get("format") != FORMAT:
+            raise HistoryError(f"a prior must be of format {FORMAT}, but {path} is not; fit it again.")
+        if words["arrays"] != hashlib.sha256(content).hexdigest():
+            raise HistoryError(f"the two files of a prior belong together, but {path} has other arrays; fit it again.")
+        arrays = load(content)
+        smoothness = Smoothness(arrays["theta"], *words["variances"])
+        hierarchy = None
+        if "C" in arrays:
+            C, z, owner, group, alpha = (arrays[name] for name in ("C", "z", "owner", "group", "alpha"))
+            hierarchy = Hierarchy(C.astype(float), z, owner, group, smoothness, alpha)
+        r = words["resemblance"]
+        return cls(
+            words["key"],
+            words["space"],
+            Steps.from_dict(words["columns"]),
+            tuple(Taught(**{**each, "winners": tuple(each["winners"])}) for each in words["lessons"]),
+            words["ignored"],
+            smoothness,
+            hierarchy,
+            words["masses"],
+            r
+            and Resemblance(
+                known=arrays["metafeatures"], weights=arrays["weights"], **{**r, "names": tuple(r["names"])}
+            ),
         )
-        return forest.fit(np.hstack([past, X]), z)
 
-    def _describe(self, metafeatures: Mapping[str, float]) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the meta-features [t, m] of the lessons and [m] of the new dataset; unknown ones are the median."""
-        names = sorted(metafeatures) if self.uses_metafeatures else []
-        table = np.array([[lesson.metafeatures.get(name, np.nan) for name in names] for lesson in self.lessons])
-        table = table.reshape(len(self.lessons), len(names))
-        known = np.isfinite(table).any(axis=0)
-        names, table = [name for name, kept in zip(names, known, strict=True) if kept], table[:, known]
-        medians = np.nanmedian(table, axis=0) if names else np.zeros(0)
-        new = np.array([metafeatures[name] for name in names], dtype=float)
-        return np.where(np.isfinite(table), table, medians), np.where(np.isfinite(new), new, medians)
 
-    def _inputs(self, rows: Sequence[Mapping[str, float]]) -> np.ndarray:
-        X, _ = matrix(rows, self._columns)
-        return np.hstack([np.tile(self._metafeatures, (len(X), 1)), X]).astype(np.float32)
+@dataclass(frozen=True)
+class Expectation:
+    """A prior turned to one dataset.
+
+    Attributes:
+        prior: What history teaches.
+        shares: [T] how much is borrowed from each lesson for its likeness, zeros where nothing.
+        distance: To the dataset it is most like.
+        same: Lessons of this very dataset.
+    """
+
+    prior: Prior
+    shares: np.ndarray
+    distance: float
+    same: tuple[int, ...]
+
+    @property
+    def tasks(self) -> int:
+        return len(self.prior.lessons)
+
+    @property
+    def described(self) -> bool:
+        """Whether its meta-features change what is expected."""
+        return bool(self.shares.any())
+
+    def beliefs(self) -> list[Belief]:
+        """Returns the ways of believing history here; the masses sum to 1."""
+        return beliefs(self.tasks, self.described, self.prior.masses, self.same)
+
+    def means(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns ``means`` [2 + T, m] and D [T, m] at columns X [m, d].
+
+        Rows: the average of all, what those that are alike say, each lesson's own expectation.
+        """
+        if self.prior.hierarchy is None:
+            return np.zeros((2, len(X)), dtype=np.float32), np.zeros((0, len(X)), dtype=np.float32)
+        heads = self.prior.hierarchy.heads(X)
+        return stacked(heads, self.shares)
+
+
+def key_of(problem: Problem) -> str:
+    """Returns a digest of all a prior is fitted to: records of the past, the space, encoding and format."""
+    words: list[object] = [FORMAT, STEPS, problem.space.fingerprint]
+    for past in problem.past:
+        words.append((past.info.fingerprint, past.info.family, sorted(past.info.metafeatures.items())))
+        words += [(r.key, r.score, r.outcome.status, r.purpose) for r in past.records]
+    return hashlib.sha256(repr(words).encode()).hexdigest()
+
+
+def fit(problem: Problem, seed: int = 0) -> Prior:
+    """Returns what the past of ``problem`` teaches about its space; seconds, most of them in one Cholesky.
+
+    Args:
+        problem: Space and past; its seed and its dataset are not used.
+        seed: Decides which records stand for all where there are too many.
+    """
+    space = problem.space
+    found, ignored = lessons(problem)
+    here = [lesson for lesson in found if lesson.here]
+    away = [lesson for lesson in found if not lesson.here]
+    if len(here) >= ENOUGH:
+        ignored |= {lesson.name: ELSEWHERE for lesson in away}
+        away = []
+    known = [c for lesson in here for c in lesson.choices]
+    columns = Steps.of(space.decisions(), known)
+    foreign, silent = translated(away, space, seed)
+    ignored |= silent
+    taught = [*here, *foreign]
+    usual = Smoothness.usual(columns.base)
+    names = tuple(_kept(lesson) for lesson in taught)
+    empty = Prior(key_of(problem), space.name, columns, names, ignored, usual, None, {}, None)
+    if not taught:
+        return empty
+    hierarchy = _hierarchy(taught, columns, seed)
+    left_out = list(hierarchy.left_out())
+    resemblance, borrowed = learn(
+        [lesson.metafeatures for lesson in taught],
+        [lesson.group for lesson in taught],
+        hierarchy.heads(_references(hierarchy.C))[1:],
+        left_out,
+        hierarchy.z,
+    )
+    masses = learned_masses(hierarchy, left_out, borrowed, seed)
+    return replace(empty, smoothness=hierarchy.smoothness, hierarchy=hierarchy, masses=masses, resemblance=resemblance)
+
+
+def _hierarchy(taught: Sequence[Lesson], columns: Steps, seed: int) -> Hierarchy:
+    rng = np.random.default_rng([seed, 1])
+    most = max(MOST_RECORDS // len(taught), 5)
+    orders = [rng.permutation(len(lesson))[:most] for lesson in taught]
+    C = np.concatenate(
+        [columns.encode([lesson.choices[i] for i in o]) for lesson, o in zip(taught, orders, strict=True)]
+    )
+    z = np.concatenate([lesson.scores[o] for lesson, o in zip(taught, orders, strict=True)])
+    owner = np.repeat(np.arange(len(taught)), [len(o) for o in orders])
+    group = np.unique([lesson.group for lesson in taught], return_inverse=True)[1]
+    some = np.concatenate(
+        [np.flatnonzero(owner == t)[: max(FIT_RECORDS // len(taught), 3)] for t in range(len(taught))]
+    )
+    C = C.astype(float)
+    smoothness = Smoothness.fit(C[some], z[some], owner[some], columns.base)
+    return Hierarchy.of(C, z, owner, group, smoothness)
+
+
+def _references(C: np.ndarray) -> np.ndarray:
+    unique = np.unique(C, axis=0)
+    return unique[np.unique(np.linspace(0, len(unique) - 1, REFERENCES).round().astype(int))]
+
+
+def _kept(lesson: Lesson) -> Taught:
+    winners = lesson.choices[:WINNERS]
+    return Taught(
+        lesson.name, lesson.fingerprint, lesson.group, dict(lesson.metafeatures), len(lesson), winners, lesson.here
+    )

@@ -1,0 +1,120 @@
+"""The account a search gives of itself: whom it listens to, how that changed, what history was worth, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nas.controllers.base import Explanation, Problem
+from nas.controllers.beliefs import AGAINST, ALIKE, AVERAGE, FIRST
+from nas.controllers.candidates import Pool
+from nas.controllers.resemblance import FEWEST_DATASETS
+
+if TYPE_CHECKING:
+    from nas.controllers.base import Told
+    from nas.controllers.prior import Expectation
+    from nas.record import Record
+    from nas.surrogate import Part
+
+MILESTONES = (1, 3, 5, 10, 20, 50, 100, 200)  # evaluations after which the shares are told
+FAVOURITES = 10  # candidates that history expects most of, for whom the shares are computed
+LITTLE = 0.1  # share below which history is hardly believed
+
+
+def account(
+    problem: Problem, expectation: Expectation, pool: Pool, told: Told, parts: Callable[[int | None], list[Part]]
+) -> Explanation:
+    """Returns shares and notes.
+
+    ``own`` is one minus the trust in history, averaged over the beliefs. The rest is divided among past datasets as
+    their records enter what the beliefs expect of history's ten favourite candidates.
+    """
+    prior = expectation.prior
+    if not expectation.tasks:
+        return Explanation(own=1.0, ignored=prior.ignored, notes=("no history speaks: this search learns alone",))
+    now = parts(None)
+    shares = _shares(expectation, pool, now)
+    names = [lesson.name for lesson in prior.lessons]
+    order = np.argsort(-shares, kind="stable")
+    weights = {names[i]: float(shares[i]) for i in order}
+    own = max(0.0, 1.0 - sum(weights.values()))
+    trainings = sum(lesson.trainings for lesson in prior.lessons if lesson.here)
+    here = sum(lesson.here for lesson in prior.lessons)
+    notes = [f"history: {trainings:,} trainings on {here} datasets"]
+    if here < expectation.tasks:
+        notes.append(
+            f"{expectation.tasks - here} datasets were searched in other spaces: heard as far as these share words"
+        )
+    notes += _about_likeness(expectation) + _about_trust(now, told, parts) + _about_worth(told.records, own)
+    if expectation.same:
+        notes.append("this very dataset has been searched before")
+    return Explanation(weights, own, prior.ignored, tuple(notes))
+
+
+def trust(parts: Sequence[Part]) -> float:
+    """Returns how much of what history expects is believed, in [0, 1]."""
+    return float(sum(part.weight * max(part.belief.trust, 0.0) for part in parts))
+
+
+def _shares(expectation: Expectation, pool: Pool, parts: Sequence[Part]) -> np.ndarray:
+    """[T] the share of each lesson; sums to the trust in history."""
+    T = expectation.tasks
+    group = pool.fixed
+    best = np.argsort(-group.means[AVERAGE], kind="stable")[:FAVOURITES]
+    own = group.D[:, best].astype(float)  # proportional to each lesson's part of the average
+    average = _divided(np.abs(own).sum(axis=1))
+    alike = _divided(average + expectation.shares) if expectation.described else average
+    found = np.zeros(T)
+    for part in parts:
+        weight = part.weight * max(part.belief.trust, 0.0)
+        if weight and part.belief.mean >= FIRST:
+            found[part.belief.mean - FIRST] += weight
+        elif weight:
+            found += weight * (alike if part.belief.mean == ALIKE else average)
+    return found
+
+
+def _divided(amounts: np.ndarray) -> np.ndarray:
+    total = amounts.sum()
+    return amounts / total if total > 0 else np.full(len(amounts), 1.0 / max(len(amounts), 1))
+
+
+def _about_likeness(expectation: Expectation) -> list[str]:
+    found = expectation.prior.resemblance
+    if found is None:
+        return [f"what a dataset is like is taken into account from {FEWEST_DATASETS} past datasets on"]
+    gain = f"correlation {found.gain:+.3f} ±{found.error:.3f} on past datasets"
+    if not expectation.prior.described:
+        return [f"what a dataset is like is not used: it foretold no more than the average of all ({gain})"]
+    if not expectation.described:
+        return ["what a dataset is like is not used: this one is unlike every past one"]
+    loud = [found.names[i] for i in np.argsort(-found.weights, kind="stable")[:3] if found.weights[i] > 0]
+    return [f"what a dataset is like is used ({gain}); it shows most in {', '.join(loud)}"]
+
+
+def _about_trust(now: Sequence[Part], told: Told, parts: Callable[[int | None], list[Part]]) -> list[str]:
+    """How the share of history changed over the search."""
+    final, notes = trust(now), []
+    steps = [0, *(n for n in MILESTONES if n < len(told))]
+    if len(told):
+        before = [f"{trust(parts(n)):.0%} after {n}" for n in steps[1:]]
+        start = f"{trust(parts(0)):.0%} before the first training"
+        notes.append(f"share of history: {', '.join([start, *before, f'{final:.0%} now'])}")
+    if final < LITTLE:
+        notes.append("history is hardly believed: the trainings of this search say otherwise")
+    if sum(part.weight for part in now if part.belief.name == AGAINST) > 0.5:
+        notes.append("the trainings say the contrary of history: look whether its scores have the right sign")
+    return notes
+
+
+def _about_worth(records: Sequence[Record], own: float) -> list[str]:
+    """What the first choice, which was history's alone, was worth among all that were trained."""
+    scores = [r.score for r in records if r.score is not None]
+    if len(scores) < 3 or records[0].score is None:
+        return []
+    first, best, median = scores[0], max(scores), float(np.median(scores))
+    better = sum(score > first for score in scores)
+    way = f", {(first - median) / (best - median):.0%} of the way from the median to the best" if best > median else ""
+    return [f"history's first choice: {better} of {len(scores) - 1} later trainings were better{way}"]

@@ -1,0 +1,124 @@
+"""Ways of believing history, and how probable each is before a search: learned from history itself.
+
+The kinds are those of the controller study (H2): the average of all with small or large deviations, free or in the
+directions in which past tasks deviate; one past task alone; nothing. To them come what datasets that are alike say, and
+history turned upside down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from nas.surrogate import Belief, Candidates, Hierarchy, LeftOut, Observations, evidence
+
+ROUGH = (0.5, 1.0, 2.0)
+AVERAGE, ALIKE, FIRST = 0, 1, 2  # rows of the means: all, those that are alike, the first past task
+TASK, SCRATCH, AGAINST = "like one", "own trainings", "the contrary"
+HISTORY = ((1.0, False, 0.15), (1.0, True, 0.15), (1.0, False, 0.5), (1.0, True, 0.5), (0.5, True, 0.5))  # w, a, r
+DIRECTIONS = "directions"  # nothing is expected, but deviations are those of past tasks
+MASSES = {"history": 0.58, DIRECTIONS: 0.12, TASK: 0.2, SCRATCH: 0.1}
+CONTRARY = 0.02
+AGAIN = 0.5  # of all mass, where this very dataset was searched before
+STRENGTH = 4.0  # families of prior opinion against what history says about itself
+EPISODE = 20  # records of a past task that stand for a search of it
+EPISODES = 120  # at most
+
+
+def kinds(described: bool) -> dict[str, float]:
+    """Returns the kinds of belief and their masses before history is asked, summing to 1."""
+    rows = ("average", "alike") if described else ("average",)
+    names = [f"{row} {i}" for row in rows for i in range(len(HISTORY))]
+    found = {name: MASSES["history"] / len(names) for name in names}
+    return found | {kind: MASSES[kind] for kind in (DIRECTIONS, TASK, SCRATCH)}
+
+
+def beliefs(tasks: int, described: bool, masses: Mapping[str, float], same: Sequence[int] = ()) -> list[Belief]:
+    """Returns all beliefs about a dataset; their masses sum to 1.
+
+    Args:
+        tasks: T; without any only the scratch model is left.
+        described: Whether what is alike is known of this dataset.
+        masses: By kind, as learned; kinds that are missing are divided among the rest.
+        same: Past tasks that are this very dataset.
+    """
+    if not tasks:
+        return [Belief(SCRATCH, 1.0, 0.0, AVERAGE, False, 1.0, ROUGH)]
+    found = []
+    for row, name in ((AVERAGE, "average"), (ALIKE, "alike")):
+        if row == AVERAGE or described:
+            found += [Belief(f"{name} {i}", 1.0, w, row, a, r, ROUGH) for i, (w, a, r) in enumerate(HISTORY)]
+    found.append(Belief(DIRECTIONS, 1.0, 0.0, AVERAGE, True, 0.5, ROUGH))
+    found += [Belief(TASK, 1.0 / tasks, 1.0, FIRST + t, False, 0.3, (2.0,)) for t in range(tasks)]
+    found.append(Belief(SCRATCH, 1.0, 0.0, AVERAGE, False, 1.0, ROUGH))
+    usual = kinds(described)
+    shares = [b.mass * masses.get(b.name, usual[b.name]) for b in found]
+    total = sum(shares)
+    found = [_with(b, (1.0 - CONTRARY) * share / total) for b, share in zip(found, shares, strict=True)]
+    found.append(Belief(AGAINST, CONTRARY, -1.0, AVERAGE, True, 0.5, ROUGH))
+    if same:
+        found = [_with(b, (1.0 - AGAIN) * b.mass) for b in found]
+        found += [Belief(TASK, AGAIN / len(same), 1.0, FIRST + t, False, 0.15, (2.0,)) for t in same]
+    return found
+
+
+def learned_masses(
+    hierarchy: Hierarchy, left_out: Sequence[LeftOut], borrowed: Mapping[int, np.ndarray], seed: int
+) -> dict[str, float]:
+    """Returns the mass of each kind, summing to 1: each past family in turn is a search of 20 random records.
+
+    Expectation-maximisation over the kinds, with a Dirichlet prior worth ``STRENGTH`` families.
+    """
+    usual = kinds(bool(borrowed))
+    names = list(usual)
+    rows, weights = [], []
+    rng = np.random.default_rng([seed, 2])
+    times = max(1, min(4, EPISODES // max(len(left_out), 1)))
+    for out in left_out[:EPISODES]:
+        for _ in range(times):
+            rows.append(_episode(hierarchy, out, borrowed.get(out.task), names, rng))
+            weights.append(1.0 / times / np.sum(hierarchy.group == hierarchy.group[out.task]))
+    p0 = np.array([usual[name] for name in names])
+    if not rows:
+        return dict(zip(names, p0.tolist(), strict=True))
+    logs, weight, p = np.array(rows), np.array(weights), p0
+    for _ in range(50):
+        joint = logs + np.log(p)
+        share = np.exp(joint - joint.max(axis=1, keepdims=True))
+        share /= share.sum(axis=1, keepdims=True)
+        p = (weight @ share + STRENGTH * p0) / (weight.sum() + STRENGTH)
+    return dict(zip(names, p.tolist(), strict=True))
+
+
+def stacked(heads: np.ndarray, shares: np.ndarray, others: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Returns ``means`` [2 + T, m] and D [T, m] of heads [1 + T, m], ``others`` of which are not zero."""
+    common, own = heads[:1], heads[1:]
+    alike = common + shares.astype(heads.dtype) @ own
+    return np.concatenate([common, alike, common + own]), own / np.sqrt(others or len(own)).astype(heads.dtype)
+
+
+def _episode(
+    hierarchy: Hierarchy, out: LeftOut, shares: np.ndarray | None, names: Sequence[str], rng: np.random.Generator
+) -> list[float]:
+    """Log evidence of each kind for some records of a task, given what all other families say of them."""
+    some = rng.permutation(len(out.rows))[:EPISODE]
+    at = out.rows[some]
+    means, D = stacked(out.heads[:, some], np.zeros(hierarchy.tasks) if shares is None else shares, out.others)
+    told = [b for b in beliefs(hierarchy.tasks, "alike 0" in names, {}) if b.name in names]
+    other = hierarchy.group != hierarchy.group[out.task]
+    told = [b for b in told if b.name != TASK or other[b.mean - FIRST]]
+    log_k = np.log(np.maximum(hierarchy.correlations[np.ix_(at, at)], 1e-300))
+    n = len(at)
+    seen = Observations(Candidates(log_k, means, D), hierarchy.z[at], np.zeros(n), np.ones(n, dtype=bool))
+    logs = evidence(told, seen)
+    found = []
+    for name in names:
+        each = [log for b, log in zip(told, logs, strict=True) if b.name == name]
+        found.append(float(np.logaddexp.reduce(each) - np.log(len(each))))
+    return found
+
+
+def _with(belief: Belief, mass: float) -> Belief:
+    return replace(belief, mass=float(mass))

@@ -1,0 +1,55 @@
+"""What is expected of candidates, from arrays alone: past tasks and this search in, mean and deviation out.
+
+Belongs here: the kernel, the hierarchy of past tasks (fitted offline), the mixture of beliefs (closed form, online).
+Not here: what a column, a task or a candidate is (``nas.controllers``).
+
+Symbols, the same in all files
+    C       [m, d]   columns of candidates, each 0 or 1
+    theta   [d]      weight of every column
+    k                correlation exp(-sum_c theta_c |C_c - C'_c|), in (0, 1]; ``log_correlation`` is its logarithm
+    N, T             records of all past tasks, past tasks; n: evaluations of the running search
+    z       [N], [n] normal scores of past records; squashed scores of the running search
+    v       [n]      known noise variances of z (squared standard errors)
+    owner   [N]      task of each record, 0..T-1; group [T] which tasks describe the same data
+    means   [q, m]   what may be expected of every candidate, one row an expectation
+    D       [T, m]   how past tasks deviate from what they have in common, divided by sqrt(T)
+    w, a, r, tau     a belief: trust in its mean, whether deviations are those of past tasks, variance and roughness
+                     of what is new
+    c, nu            scale of z, variance of its noise
+
+Offline, z_i = mu(x_i) + delta_owner(x_i) + e_i;  mu ~ GP(0, s_mu k), delta_t ~ GP(0, s_de k), e ~ N(0, s_n).
+Online,  z = c (w mean(x) + f(x) + e);  f ~ GP(0, 1 + a D'D + r k^tau), e ~ N(0, nu + v).
+"""
+
+from __future__ import annotations
+
+from nas.surrogate.hierarchy import Hierarchy, LeftOut, Smoothness
+from nas.surrogate.kernel import log_correlation
+from nas.surrogate.mixture import (
+    Belief,
+    Candidates,
+    Observations,
+    Part,
+    evidence,
+    expected_improvement,
+    improvement,
+    posterior,
+)
+from nas.surrogate.scores import normal_scores, squash
+
+__all__ = [
+    "Belief",
+    "Candidates",
+    "Hierarchy",
+    "LeftOut",
+    "Observations",
+    "Part",
+    "Smoothness",
+    "evidence",
+    "expected_improvement",
+    "improvement",
+    "log_correlation",
+    "normal_scores",
+    "posterior",
+    "squash",
+]
