@@ -65,9 +65,14 @@ class Mish(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Returns the activation of ``x``, of any shape."""
         if self.training and x.device.type == "cpu" and x.requires_grad:
-            out: Tensor = _Mish.apply(x)
-            return out
+            return mish(x)
         return F.mish(x)
+
+
+def mish(x: Tensor) -> Tensor:
+    """Returns mish of ``x`` by the formula of training on the CPU."""
+    out: Tensor = _Mish.apply(x)
+    return out
 
 
 class _Mish(torch.autograd.Function):

@@ -1,8 +1,8 @@
 """Training: candidates in, outcomes out, on one device.
 
-Here belong the recipe (``recipe``), the optimiser's groups (``optimizer``), data on its device (``resident``), the
-inner loop (``learn``), one network for keeps (``fit``) and many candidates for their scores (``train``). What a
-candidate computes belongs to ``nas.model``, what is tried next to ``nas.controllers``.
+Here belong the recipe (``recipe``), data on its device (``resident``), networks side by side (``forms``, ``stack``),
+the inner loop (``learn``), one network for keeps (``fit``) and many candidates for their scores (``train``, who trains
+with whom: ``company``). What a candidate computes belongs to ``nas.model``, what is tried next to ``nas.controllers``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One candidate on one set of rows: ``fit`` gives a predictor to keep, ``fit_fold`` a network to judge."""
+"""One candidate on one set of rows: ``fit`` gives a predictor to keep, ``begin`` a training to advance."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nas.errors import DataError
 from nas.model import Network, Predictor, build, present
 from nas.operations import BUILTIN, Operation
 from nas.training.faults import device_of
-from nas.training.learn import Budget, Learned, Task, learn
+from nas.training.learn import Budget, Task, Training, advance
 from nas.training.recipe import Candidate, Recipe, derive, precision, watched_rows
 from nas.training.resident import Fold
 
@@ -91,20 +91,23 @@ def fit(
     Raises:
         ArchitectureError, ShapeError: The architecture cannot be built for the data.
         SearchError: A setting or a number of epochs is out of range, or the device is not there.
-        DivergedError, OutOfTimeError: See ``learn``.
+        DivergedError: The loss or the score was not finite at the end of an epoch.
+        OutOfTimeError: The seconds were over.
     """
     start = time.perf_counter()
     fold = Fold(data, rows, validation, device_of(device))
-    budget = Budget(epochs, stop_epoch, math.inf if seconds is None else start + seconds)
-    network, learned = fit_fold(candidate, fold, budget, seed, operations)
-    predictor = as_predictor(network, fold)
-    return Trained(predictor, learned.curve, learned.best_epoch, time.perf_counter() - start)
+    training = begin(candidate, fold, Budget(epochs, stop_epoch), seed, operations)
+    advance([training], epochs, math.inf if seconds is None else start + seconds)
+    if training.state.failure is not None:
+        raise training.state.failure
+    predictor = as_predictor(training.finish(), fold)
+    return Trained(predictor, training.state.curve, training.best_epoch, time.perf_counter() - start)
 
 
-def fit_fold(
+def begin(
     candidate: Candidate, fold: Fold, budget: Budget, seed: int, operations: Mapping[str, Operation] = BUILTIN
-) -> tuple[Network, Learned]:
-    """Returns the candidate's network trained on a fold, on its device and in evaluation mode, and its curve.
+) -> Training:
+    """Returns the training of a candidate on a fold before its first step.
 
     Validation rows (evenly spaced ones where there are many) are looked at only to choose the best epoch, hence not
     where ``budget`` names the last one.
@@ -117,17 +120,16 @@ def fit_fold(
     watched = None
     if fold.validation_rows is not None and budget.stop_epoch is None:
         watched = fold.rows(views, training=False).spread(watched_rows(len(fold.train_rows)))
-    learned = learn(
+    return Training(
         network,
         fold.rows(views, training=True),
         watched,
         recipe,
-        Task(fold.data.task == "classification", recipe.label_smoothing),
+        Task(fold.data.task == "classification"),
         budget,
         seed,
         bfloat16=precision(fold.data.kind, fold.device.type) == "bfloat16",
     )
-    return network, learned
 
 
 def as_predictor(network: Network, fold: Fold) -> Predictor:

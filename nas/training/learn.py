@@ -1,17 +1,16 @@
-"""The inner loop: one network, one fold, every epoch of the schedule.
+"""The inner loop: networks of one shape side by side, epoch after epoch, to the best epoch's weights.
 
-Here belongs what happens from the first batch to the best epoch's weights. Which candidates, splits and budgets there
-are belongs to ``fit`` and ``train``, so that another loop (several networks at once, graphs of kernels) can take the
-place of ``learn``.
+Here belongs what happens from the first batch to the last. Which candidates, splits and budgets there are belongs to
+``fit`` and ``train``, how a step is taken on many networks at once to ``stack``.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -20,28 +19,34 @@ from torch.nn import functional as F
 from nas.errors import SearchError
 from nas.model import Network
 from nas.training.faults import DivergedError, OutOfTimeError
-from nas.training.optimizer import adamw, set_rate
 from nas.training.recipe import Recipe, batch_size, coslog4, derive
 from nas.training.resident import Rows
+from nas.training.stack import Moving, Stack, can_stack
 
 EVALUATION_ELEMENTS = {"cpu": 2**18, "cuda": 2**26}  # of the largest value in one evaluation batch; fits the cache
+BATCHES_BYTES = 2**22  # of batches picked at once
 _ORDER, _DROPOUT = 1, 2  # purposes of seeds; 0 is the initial parameters (nas.training.fit)
-
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Task:
-    """How a network is judged: the loss it trains on, and the score of its outputs, higher is better."""
+    """How networks are judged: what their outputs lose, and the score of the outputs, higher is better."""
 
     classification: bool
-    label_smoothing: float = 0.0
 
-    def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Returns cross entropy, or the squared error of the standardised target."""
-        if self.classification:
-            return F.cross_entropy(outputs.float(), y, label_smoothing=self.label_smoothing)
-        return F.mse_loss(outputs.float().squeeze(1), y)
+    def gradient(self, outputs: Tensor, y: Tensor, smoothing: Tensor | float = 0.0) -> Tensor:
+        """Returns the gradient of each row's mean loss with respect to its outputs, like ``outputs`` [K, b, outputs].
+
+        Cross entropy with label smoothing (a number, or [K, 1, 1]), or the squared error of the standardised target.
+        """
+        outputs = outputs.detach().float()
+        share = 1.0 / outputs.shape[1]
+        if not self.classification:
+            return (outputs - y.unsqueeze(2)).mul_(2.0 * share)
+        gradient = torch.softmax(outputs, dim=2).sub_(smoothing / outputs.shape[2])
+        truth = y.unsqueeze(2)
+        gradient.scatter_add_(2, truth, (torch.zeros_like(truth, dtype=gradient.dtype) - 1.0).add_(smoothing))
+        return gradient.mul_(share)
 
     def score(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Returns minus the mean Brier score, or minus the RMSE over the training target's deviation."""
@@ -54,14 +59,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to train: ``epochs`` of the schedule, until ``deadline``, a reading of ``time.perf_counter``.
+    """How long to train: ``epochs`` of the schedule.
 
     With a ``stop_epoch`` the schedule ends after it and its weights are kept; without one the best epoch's are.
     """
 
     epochs: int
     stop_epoch: int | None = None
-    deadline: float = math.inf
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or not 1 <= self.last <= self.epochs:
@@ -75,89 +79,237 @@ class Budget:
         return self.epochs if self.stop_epoch is None else self.stop_epoch
 
 
-@dataclass(frozen=True)
-class Learned:
-    """Validation score after each epoch (none without validation rows), and the epoch kept, from 1."""
+@dataclass(frozen=True, eq=False)
+class State:
+    """Where a training stands: all that its next epoch depends on besides its inputs.
 
-    curve: tuple[float, ...]
-    best_epoch: int
+    epoch: epochs done. curve: validation score after each, empty without watched rows. moving: weights and optimiser.
+    random: state of the source of its random bits, empty at first. buffers: of the network. best_epoch: the epoch of
+    the best score, 0 where none is looked for; best: parameters and buffers then. failure: why it cannot go on.
+    """
+
+    moving: Moving
+    buffers: tuple[Tensor, ...]
+    epoch: int = 0
+    curve: tuple[float, ...] = ()
+    random: tuple[Tensor, ...] = ()
+    best_epoch: int = 0
+    best: tuple[Tensor, ...] = ()
+    failure: DivergedError | None = None
 
 
-def learn(
-    network: Network,
-    training: Rows,
-    validation: Rows | None,
-    recipe: Recipe,
-    task: Task,
-    budget: Budget,
-    seed: int,
-    *,
-    bfloat16: bool = False,
-) -> Learned:
-    """Returns the curve of ``network``, trained in place and left with the best epoch's weights.
+class Training:
+    """One network on its way to the end of its budget, in whatever company.
 
-    Without validation rows, or with a stop epoch, they are the last epoch's.
-    Batches come from one permutation for each (seed, epoch), the rest of an epoch is left out; dropout draws from
-    (seed). One number is read back from the device each epoch. A later epoch wins a tie (RealMLP).
+    On the CPU what becomes of it is a function of (network, rows, recipe, task, budget, seed) alone: neither the
+    networks beside it nor the epochs at which it was set down and taken up again matter.
+
+    Args:
+        network: Initialised, on the device of the rows.
+        rows: To train on.
+        watched: To choose the best epoch on; None keeps the last one, as a stop epoch does.
+        recipe: Settings.
+        task: Loss and score.
+        budget: Epochs.
+        seed: Of the order of the batches and of dropout.
+        batch: Rows of one step, by default ``batch_size(len(rows))``.
+        bfloat16: Whether forward passes run under autocast.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        rows: Rows,
+        watched: Rows | None,
+        recipe: Recipe,
+        task: Task,
+        budget: Budget,
+        seed: int,
+        *,
+        batch: int | None = None,
+        bfloat16: bool = False,
+    ) -> None:
+        self.network = network
+        self.rows = rows
+        self.watched = None if budget.stop_epoch is not None else watched
+        self.recipe, self.task, self.budget, self.seed, self.bfloat16 = recipe, task, budget, seed, bfloat16
+        self.batch = batch or batch_size(len(rows))
+        aligned = self.batch % 16 == 0 or rows.y.device.type != "cpu"
+        self.can_stack = aligned and rows.preprocess is None and can_stack(network)
+        self.state = State(Moving.of(network, recipe), tuple(buffer.clone() for buffer in network.buffers()))
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.state.failure is not None or self.state.epoch >= self.budget.last
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch whose weights ``finish`` gives, from 1."""
+        return self.state.best_epoch or self.state.epoch
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What trainings must share to be trained side by side."""
+        network = self.network
+        return (
+            network.architecture.key,
+            tuple(sorted(network.signature.inputs.items())),
+            network.signature.outputs,
+            (len(self.rows), self.batch, self.rows.y.device, tuple(self.rows.tensors)),
+            (self.task, self.budget, self.bfloat16, self.watched is None),
+            self.state.epoch,
+            None if self.can_stack else id(self),
+        )
+
+    def finish(self) -> Network:
+        """Returns the network with the best epoch's weights, in evaluation mode."""
+        if self.state.best and self.best_epoch < self.state.epoch:
+            _copy(self.state.best, tensors_of(self.network))
+        return self.network.eval()
+
+
+def advance(trainings: Sequence[Training], epoch: int, deadline: float = math.inf) -> None:
+    """Trains all, which are of one ``kind``, to the end of ``epoch`` (from 1); a failure ends one without the others.
+
+    Whatever is raised leaves every state as it was, so that the same can be tried again with fewer at once.
 
     Raises:
-        DivergedError: The loss or the score was not finite at the end of an epoch.
-        OutOfTimeError: The deadline passed.
+        OutOfTimeError: ``time.perf_counter()`` reached the deadline.
     """
-    device = training.y.device
-    optimizer = adamw(network, recipe)
-    size = batch_size(len(training))
-    steps = len(training) // size
-    best: list[Tensor] = []
-    best_epoch, best_score, curve = budget.last, -math.inf, []
-    with _random_state(derive(seed, _DROPOUT), device):
-        for epoch in range(budget.last):
-            order = _permutation(len(training), derive(seed, _ORDER, epoch)).to(device)
-            network.train()
-            total = torch.zeros((), device=device)
-            for i in range(steps):
-                if time.perf_counter() > budget.deadline:
-                    raise OutOfTimeError(f"the seconds allowed were over in epoch {epoch + 1} of {budget.epochs}.")
-                rows = order[i * size : (i + 1) * size]
-                set_rate(optimizer, coslog4(epoch * steps + i, budget.epochs * steps))
-                total += _step(network, optimizer, training, rows, task, bfloat16)
-            score = _finite_score(network, total, validation, task, epoch, bfloat16)
-            if validation is not None:
-                curve.append(score)
-                if budget.stop_epoch is None and score >= best_score:
-                    best_epoch, best_score = epoch + 1, score
-                    best = _copy_state(network, best)
-    if best and best_epoch < budget.last:
-        _restore_state(network, best)
-    network.eval()
-    return Learned(tuple(curve), best_epoch)
+    states = {training: training.state for training in trainings}
+    with _threads(trainings[0]):
+        while live := [t for t, s in states.items() if s.failure is None and s.epoch < min(epoch, t.budget.last)]:
+            states.update(_Run(live, [states[t] for t in live], deadline).until(epoch))
+    for training, state in states.items():
+        training.state = state
 
 
-def _step(
-    network: Network, optimizer: torch.optim.Optimizer, data: Rows, rows: Tensor, task: Task, bfloat16: bool
-) -> Tensor:
-    """Does one step on ``rows`` and returns its loss, detached."""
-    optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(rows.device.type, torch.bfloat16, enabled=bfloat16):
-        outputs = network(data.take(rows))
-    loss = task.loss(outputs, data.y.index_select(0, rows))
-    loss.backward()
-    optimizer.step()
-    return loss.detach()
+class _Run:
+    """Trainings of one kind on their way from one state to another."""
 
+    def __init__(self, trainings: Sequence[Training], states: Sequence[State], deadline: float) -> None:
+        self.trainings, self.deadline = trainings, deadline
+        self.first = trainings[0]
+        self.device = self.first.rows.y.device
+        self.epoch = states[0].epoch
+        self.curves = [list(state.curve) for state in states]
+        self.best_epochs = [state.best_epoch for state in states]
+        self.best: list[list[Tensor]] = [[] for _ in states]  # a copy of its own once there is a better one
+        self.states = states
+        for training, state in zip(trainings, states, strict=True):
+            _copy(state.buffers, list(training.network.buffers()))
+        networks = [training.network for training in trainings]
+        self.stack = Stack(
+            networks, [t.recipe for t in trainings], [s.moving for s in states], stacked=self.first.can_stack
+        )
+        smoothings = [training.recipe.label_smoothing for training in trainings]
+        self.smoothing = torch.tensor(smoothings, device=self.device).view(-1, 1, 1)
+        self.y = torch.stack([training.rows.y for training in trainings])
+        self.generators = [_generator(t, s) for t, s in zip(trainings, states, strict=True)]
 
-def _finite_score(
-    network: Network, total: Tensor, validation: Rows | None, task: Task, epoch: int, bfloat16: bool
-) -> float:
-    """Returns the score on the validation rows (0 without them), DivergedError where it or the loss is not finite."""
-    if validation is None:
-        score = total * 0.0
-    else:
-        score = task.score(outputs(network, validation, bfloat16=bfloat16), validation.y) + total * 0.0
-    value = float(score)
-    if not math.isfinite(value):
-        raise DivergedError(f"the loss was not finite in epoch {epoch + 1}; a smaller learning rate may help.")
-    return value
+    def until(self, epoch: int) -> dict[Training, State]:
+        """Returns the states at the end of ``epoch``, or of the first one in which a training failed."""
+        last = min(epoch, self.first.budget.last)
+        failures: list[DivergedError | None] = [None] * len(self.trainings)
+        with _global_random(self.first, self.states[0]) as global_random:
+            while self.epoch < last and not any(failures):
+                self._train()
+                self.epoch += 1
+                failures = self._judge()
+            found = {
+                training: replace(self._state(row, global_random), failure=failures[row])
+                for row, training in enumerate(self.trainings)
+            }
+        self.stack.release()
+        return found
+
+    def _state(self, row: int, global_random: Callable[[], tuple[Tensor, ...]]) -> State:
+        training, generators = self.trainings[row], self.generators
+        return State(
+            self.stack.moving(row),
+            tuple(buffer.clone() for buffer in training.network.buffers()),
+            self.epoch,
+            tuple(self.curves[row]),
+            (generators[row].get_state(),) if training.can_stack else global_random(),
+            self.best_epochs[row],
+            tuple(self.best[row]) or self.states[row].best,
+        )
+
+    # ---- one epoch
+
+    def _train(self) -> None:
+        """Does every step of the next epoch."""
+        first, stack = self.first, self.stack
+        size, steps = first.batch, len(first.rows) // first.batch
+        if not first.can_stack:
+            first.network.train()
+        orders = [
+            _permutation(len(t.rows), derive(t.seed, _ORDER, self.epoch))[: steps * size].to(self.device)
+            for t in self.trainings
+        ]
+        y = self.y.gather(1, torch.stack(orders))
+        for step, views in enumerate(self._batches(orders)):
+            if time.perf_counter() > self.deadline:
+                raise OutOfTimeError(
+                    f"the seconds allowed were over in epoch {self.epoch + 1} of {first.budget.epochs}."
+                )
+            stack.zero_gradients()
+            stack.draw(self.generators, views)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=first.bfloat16):
+                answer = stack.forward(views)
+            wanted = first.task.gradient(answer, y[:, step * size : (step + 1) * size], self.smoothing)
+            if answer.requires_grad:
+                answer.backward(wanted.to(answer.dtype))
+            stack.step(coslog4(self.epoch * steps + step, first.budget.epochs * steps))
+
+    def _batches(self, orders: Sequence[Tensor]) -> Iterator[Mapping[str, Tensor]]:
+        """Yields the views [K, b, ...] of each step; those of several steps are picked at once."""
+        size, first = self.first.batch, self.first.rows
+        steps = len(first) // size
+        if first.preprocess is not None:
+            for step in range(steps):
+                views = first.take(orders[0][step * size : (step + 1) * size])
+                yield {name: view.unsqueeze(0) for name, view in views.items()}
+            return
+        row = sum(tensor[0].numel() * tensor.element_size() for tensor in first.tensors.values())
+        together = min(steps, max(1, BATCHES_BYTES // max(1, row * size * len(orders))))
+        for start in range(0, steps, together):
+            picked = {}
+            some = [order[start * size : (start + together) * size] for order in orders]
+            for name in first.tensors:
+                parts = [t.rows.tensors[name].index_select(0, o) for t, o in zip(self.trainings, some, strict=True)]
+                picked[name] = parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts)
+            for i in range(0, len(some[0]), size):
+                yield {name: tensor[:, i : i + size] for name, tensor in picked.items()}
+
+    def _judge(self) -> list[DivergedError | None]:
+        """Scores every network; returns what went wrong with each."""
+        finite = torch.isfinite(self.stack.u.sum(dim=1)).tolist()
+        failures: list[DivergedError | None] = []
+        for row, training in enumerate(self.trainings):
+            score = 0.0
+            if finite[row] and training.watched is not None:
+                answer = outputs(training.network, training.watched, bfloat16=training.bfloat16)
+                score = float(training.task.score(answer, training.watched.y))
+            fine = finite[row] and math.isfinite(score)
+            words = f"the loss was not finite in epoch {self.epoch}; a smaller learning rate may help."
+            failures.append(None if fine else DivergedError(words))
+            if fine and training.watched is not None:
+                self._note(row, score)
+        return failures
+
+    def _note(self, row: int, score: float) -> None:
+        """Keeps the weights where the score is the best so far; a later epoch wins a tie (RealMLP)."""
+        curve = self.curves[row]
+        if not curve or score >= max(curve):
+            self.best_epochs[row] = self.epoch
+            now = tensors_of(self.trainings[row].network)
+            if self.best[row]:
+                _copy(now, self.best[row])
+            else:
+                self.best[row] = [tensor.detach().clone() for tensor in now]
+        curve.append(score)
 
 
 def outputs(network: Network, rows: Rows, *, bfloat16: bool = False) -> Tensor:
@@ -165,7 +317,8 @@ def outputs(network: Network, rows: Rows, *, bfloat16: bool = False) -> Tensor:
     largest = max(math.prod(step.joined) for step in network.steps)
     elements = EVALUATION_ELEMENTS.get(rows.y.device.type, 2**22)
     size = max(64, min(16_384, elements // max(largest, 1)))
-    network.eval()
+    if network.training:
+        network.eval()
     with torch.inference_mode(), torch.autocast(rows.y.device.type, torch.bfloat16, enabled=bfloat16):
         parts = [network(rows.slice(i, i + size)).detach() for i in range(0, len(rows), size)]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -175,28 +328,56 @@ def _permutation(n: int, seed: int) -> Tensor:
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
 
 
+def _generator(training: Training, state: State) -> torch.Generator:
+    """Returns the source of a training's dropout, where its last epoch left it."""
+    generator = torch.Generator(training.rows.y.device)
+    if state.random and training.can_stack:
+        generator.set_state(state.random[0])
+    else:
+        generator.manual_seed(derive(training.seed, _DROPOUT))
+    return generator
+
+
 @contextmanager
-def _random_state(seed: int, device: torch.device) -> Iterator[None]:
-    """Seeds torch inside and leaves the caller's random state as it was."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+def _global_random(training: Training, state: State) -> Iterator[Callable[[], tuple[Tensor, ...]]]:
+    """Seeds torch inside for what is trained alone, and leaves the caller's random state as it was.
+
+    Yields a function that returns the state of torch's sources.
+    """
+    if training.can_stack:
+        yield tuple
+        return
+    device = training.rows.y.device
+    on_cuda = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_cuda else []):
+        torch.manual_seed(derive(training.seed, _DROPOUT))
+        if state.random:
+            torch.set_rng_state(state.random[0])
+            if on_cuda:
+                torch.cuda.set_rng_state(state.random[1], device)
+        yield lambda: (torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if on_cuda else []))
+
+
+@contextmanager
+def _threads(training: Training) -> Iterator[None]:
+    """One thread on the CPU for what is trained side by side, so that no sum depends on how work was divided."""
+    before = torch.get_num_threads()
+    if not training.can_stack or training.rows.y.device.type != "cpu" or before == 1:
         yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
-def _state(network: nn.Module) -> list[Tensor]:
+def tensors_of(network: nn.Module) -> list[Tensor]:
+    """Returns the parameters and buffers of a network."""
     return [*network.parameters(), *network.buffers()]
 
 
 @torch.no_grad()
-def _copy_state(network: nn.Module, into: list[Tensor]) -> list[Tensor]:
-    if not into:
-        return [tensor.detach().clone() for tensor in _state(network)]
-    for kept, tensor in zip(into, _state(network), strict=True):
-        kept.copy_(tensor)
-    return into
-
-
-@torch.no_grad()
-def _restore_state(network: nn.Module, kept: list[Tensor]) -> None:
-    for tensor, value in zip(_state(network), kept, strict=True):
-        tensor.copy_(value)
+def _copy(source: Sequence[Tensor], target: Sequence[Tensor]) -> None:
+    for one, other in zip(source, target, strict=True):
+        other.copy_(one)

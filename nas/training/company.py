@@ -1,0 +1,242 @@
+"""Candidates in company: which of them are trained side by side, what each is charged, what becomes of failures.
+
+Here belongs everything between a list of candidates and their outcomes, given the folds. Which folds there are belongs
+to ``train``, what happens in an epoch to ``learn``.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from nas import metrics
+from nas.model import Count, count
+from nas.operations import Operation
+from nas.record import Cost, Outcome
+from nas.training.faults import DivergedError, OutOfMemoryError, OutOfTimeError, free_memory, is_out_of_memory
+from nas.training.fit import begin
+from nas.training.learn import Budget, Training, advance, outputs
+from nas.training.recipe import Candidate, batch_size, derive
+from nas.training.resident import Fold
+
+ABREAST = 16  # trainings side by side on the CPU at most
+CACHE_BYTES = 2**22  # what those may touch in a step, so that it stays in the cache
+_SPLIT = 10  # purpose of a seed
+
+
+def split_seed(seed: int, index: int) -> int:
+    """Returns the seed with which ``fit`` repeats what ``train(seed=seed)`` does on split ``index``."""
+    return derive(seed, _SPLIT, index)
+
+
+class Evaluation:
+    """One candidate on every fold: its trainings, what they cost, and what came of them.
+
+    outcome: None while it is under way.
+    """
+
+    def __init__(self, candidate: Candidate) -> None:
+        self.candidate = candidate
+        self.trainings: list[Training] = []
+        self.counted = Count(0, 0, 0)
+        self.seconds = 0.0
+        self.memory = 0
+        self.outcome: Outcome | None = None
+
+    def fail(self, error: Exception) -> None:
+        """Ends it with the outcome an exception means, and lets go of its networks."""
+        self.outcome = failure(error)
+        self.trainings = []
+
+    @contextmanager
+    def charged(self) -> Iterator[None]:
+        """Charges it the time spent inside; what is raised there is its failure."""
+        start = time.perf_counter()
+        try:
+            yield
+        except Exception as error:
+            self.fail(error)
+        self.seconds += time.perf_counter() - start
+
+
+def failure(error: Exception) -> Outcome:
+    """Returns the outcome of a candidate that ended in an exception."""
+    text = str(error).strip().split("\n")[0]
+    if isinstance(error, DivergedError):
+        return Outcome("diverged", text)
+    if isinstance(error, OutOfTimeError):
+        return Outcome("timeout", text)
+    if is_out_of_memory(error):
+        return Outcome("oom", text or "memory ran out.")
+    return Outcome("error", f"{type(error).__name__}: {text}")
+
+
+class Company:
+    """Trains candidates on folds, those of one shape side by side. The arguments are those of ``train``."""
+
+    def __init__(
+        self,
+        folds: Sequence[Fold],
+        budget: Budget,
+        seed: int,
+        operations: Mapping[str, Operation],
+        seconds: float | None = None,
+        max_memory: int | None = None,
+    ) -> None:
+        self.folds, self.budget, self.seed, self.operations = folds, budget, seed, operations
+        self.seconds, self.max_memory = math.inf if seconds is None else seconds, max_memory
+        self.device = folds[0].device
+
+    def outcomes(self, candidates: Sequence[Candidate]) -> list[Outcome]:
+        """Returns the outcome of each candidate, in order."""
+        evaluations = [Evaluation(candidate) for candidate in candidates]
+        by_shape: dict[str, list[Evaluation]] = {}
+        for evaluation in evaluations:
+            by_shape.setdefault(evaluation.candidate.architecture.key, []).append(evaluation)
+        for alike in by_shape.values():
+            together = max(1, ABREAST // len(self.folds))
+            for start in range(0, len(alike), together):
+                self._train(alike[start : start + together])
+        return [self._costed(evaluation) for evaluation in evaluations]
+
+    def _train(self, evaluations: Sequence[Evaluation]) -> None:
+        """Trains evaluations to their ends."""
+        for evaluation in evaluations:
+            with evaluation.charged():
+                self._begin(evaluation)
+        self._advance(evaluations, self.budget.last)
+        for evaluation in evaluations:
+            if evaluation.outcome is None:
+                with evaluation.charged():
+                    evaluation.outcome = self._judged(evaluation)
+                evaluation.trainings = []
+        if any(evaluation.outcome is not None and evaluation.outcome.status == "oom" for evaluation in evaluations):
+            release_memory(self.device)
+
+    def _begin(self, evaluation: Evaluation) -> None:
+        batch = batch_size(len(self.folds[0].train_rows))
+        candidate = evaluation.candidate
+        evaluation.counted = count(candidate.architecture, self.folds[0].signature, self.operations, batch=batch)
+        check_memory(evaluation.counted, batch, self.device, self.max_memory)
+        evaluation.trainings = [
+            begin(candidate, fold, self.budget, split_seed(self.seed, index), self.operations)
+            for index, fold in enumerate(self.folds)
+        ]
+
+    def _advance(self, evaluations: Sequence[Evaluation], epoch: int) -> None:
+        """Trains every evaluation under way to the end of an epoch, equal kinds side by side."""
+        kinds: dict[tuple[object, ...], list[tuple[Evaluation, Training]]] = {}
+        for evaluation in evaluations:
+            for training in evaluation.trainings:
+                if not training.done:
+                    kinds.setdefault(training.kind, []).append((evaluation, training))
+        for members in kinds.values():
+            together = self._abreast(members[0][0].counted)
+            for start in range(0, len(members), together):
+                self._together(members[start : start + together], epoch)
+
+    def _abreast(self, counted: Count) -> int:
+        """Returns how many trainings of one shape are done side by side."""
+        if self.device.type == "cpu":
+            return max(1, min(ABREAST, CACHE_BYTES // max(counted.memory, 1)))
+        free = free_memory(self.device) or 0
+        return max(1, min(1024, free // 2 // max(counted.memory, 1)))
+
+    def _together(self, members: Sequence[tuple[Evaluation, Training]], epoch: int) -> None:
+        """Trains members side by side; where that fails, in halves, so that a failure has one owner."""
+        members = [(evaluation, training) for evaluation, training in members if evaluation.outcome is None]
+        if not members:
+            return
+        owners = [evaluation for evaluation, _ in members]
+        start = time.perf_counter()
+        left = min((self.seconds - owner.seconds) * len(members) / owners.count(owner) for owner in owners)
+        error: Exception | None = None
+        try:
+            advance([training for _, training in members], epoch, start + left)
+        except Exception as raised:
+            error = raised
+        for owner in owners:
+            owner.seconds += (time.perf_counter() - start) / len(members)
+        for owner, training in members:
+            if training.state.failure is not None and owner.outcome is None:
+                owner.fail(training.state.failure)
+        if error is None:
+            return
+        late = [owner for owner in owners if owner.seconds >= self.seconds]
+        for owner in late if isinstance(error, OutOfTimeError) else owners if len(set(map(id, owners))) == 1 else []:
+            owner.fail(error)
+        if is_out_of_memory(error):
+            release_memory(self.device)
+        half = -(-len(members) // 2)
+        self._together(members[:half], epoch)
+        self._together(members[half:], epoch)
+
+    def _judged(self, evaluation: Evaluation) -> Outcome:
+        """Returns the outcome of an evaluation whose trainings have ended: scores over all validation rows."""
+        data = self.folds[0].data
+        losses: list[np.ndarray] = []
+        measured: list[dict[str, float]] = []
+        for fold, training in zip(self.folds, evaluation.trainings, strict=True):
+            network = training.finish()
+            answer = outputs(network, fold.rows(fold.views(network.architecture), training=False))
+            predictions, y, scale = _predictions(answer, fold)
+            losses.append(metrics.row_losses(data.task, predictions, y, scale))
+            measured.append(metrics.metrics(data.task, predictions, y, scale))
+        score = float(np.mean([metrics.score_of(data.task, each) for each in losses]))
+        if not math.isfinite(score):
+            raise DivergedError("the predictions of the best epoch are not finite; a smaller learning rate may help.")
+        rows = np.concatenate([fold.validation_rows for fold in self.folds if fold.validation_rows is not None])
+        curves = [training.state.curve for training in evaluation.trainings]
+        return Outcome(
+            "complete",
+            score=score,
+            standard_error=metrics.standard_error(data.task, np.concatenate(losses), data.clusters(rows)),
+            metrics={name: float(np.mean([each[name] for each in measured])) for name in measured[0]},
+            curve=tuple(float(value) for value in np.mean(curves, axis=0)),
+            best_epochs=tuple(training.best_epoch for training in evaluation.trainings),
+        )
+
+    def _costed(self, evaluation: Evaluation) -> Outcome:
+        counted = evaluation.counted
+        assert evaluation.outcome is not None
+        memory = max(counted.memory, evaluation.memory)
+        cost = Cost(evaluation.seconds, counted.flops, counted.parameters, memory, str(self.device))
+        return replace(evaluation.outcome, cost=cost)
+
+
+def check_memory(counted: Count, batch: int, device: torch.device, most: int | None) -> None:
+    """Raises OutOfMemoryError where a step on ``batch`` rows, or the weights on their way there, would not fit."""
+    free = free_memory(device) if most is None else most
+    if free is not None and counted.memory > free:
+        raise OutOfMemoryError(
+            f"a step on {batch} rows needs about {counted.memory / 2**20:,.0f} MiB, but {free / 2**20:,.0f} are free; "
+            f"the network has {counted.parameters:,} parameters."
+        )
+    host = free_memory(torch.device("cpu")) if device.type != "cpu" else None  # networks are built there
+    if host is not None and 4 * counted.parameters > host:
+        raise OutOfMemoryError(
+            f"{counted.parameters:,} parameters are built in the host's memory, where {host / 2**20:,.0f} MiB are free."
+        )
+
+
+def release_memory(device: torch.device) -> None:
+    """Gives memory back that nothing refers to."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _predictions(answer: torch.Tensor, fold: Fold) -> tuple[np.ndarray, np.ndarray, float]:
+    """Returns predictions, truth and scale as ``nas.metrics`` takes them."""
+    mean, std = fold.moments
+    y = fold.data.y[fold.validation_rows]
+    if fold.data.task == "classification":
+        return torch.softmax(answer.float(), dim=1).cpu().numpy(), y, 1.0
+    return answer.float()[:, 0].cpu().numpy().astype(np.float64) * std + mean, y, std

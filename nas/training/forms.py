@@ -1,0 +1,320 @@
+"""Modules side by side: what one place of K equal networks computes for all of them at once.
+
+Here belongs, for each module class of ``nas.layers`` and torch that tables need, a form that maps [K, b, ...] to
+[K, b, ...] with the parameters of each row. How rows lie in memory and when they are stepped belongs to ``stack``.
+
+Every form gives row k the same bits whatever K is and whichever rows stand beside it, given one thread and rows whose
+memory is aligned (``stack``). Matrix products: a batched product whose rows are aligned runs the same kernel for each
+K >= 1, apart from products with a single row or column, which become matrix-vector products at K = 1. Elementwise
+functions: torch computes the last elements of a tensor by another code, so that they are applied to all rows together
+only where a row is a whole number of vector registers.
+
+Symbols: K rows, b batch, i inputs, o outputs, n features, f frequencies, c columns, l levels, s size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nas import layers
+
+ALIGNED = 64  # elements: a multiple of every vector register, twice unrolled
+
+Form = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Place:
+    """The same module of each row, the tensors [K, ...] of its parameters, and where their gradients are written."""
+
+    path: str
+    modules: Sequence[nn.Module]
+    weights: Mapping[str, Tensor]
+    gradients: Mapping[str, Tensor]
+    dropouts: list[Dropouts]
+
+    def child(self, name: str) -> Place:
+        """Returns the place of a child module."""
+        modules = [module.get_submodule(name) for module in self.modules]
+        return Place(f"{self.path}.{name}", modules, self.weights, self.gradients, self.dropouts)
+
+    def parameter(self, name: str) -> tuple[Tensor, Tensor]:
+        """Returns the parameter ``name`` of all rows, and where its gradient is written."""
+        path = f"{self.path}.{name}"
+        return self.weights[path], self.gradients[path]
+
+
+def form_of(place: Place) -> Form:
+    """Returns what the place computes; KeyError where a module has no form here."""
+    return FORMS[type(place.modules[0])](place)
+
+
+def has_form(module: nn.Module) -> bool:
+    """Returns whether a module and all in it can be computed side by side."""
+    if type(module) is nn.Sequential:
+        return all(has_form(child) for child in module)
+    if isinstance(module, layers.FeatureScale) and module.weight.dim() > 1:
+        return False
+    return type(module) in FORMS
+
+
+# --- products
+
+
+def product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
+    """Returns the products [K, m, n] of [K, m, k] and [K, k, n]; one row is computed as two where it would be a vector.
+
+    ``out`` receives them.
+    """
+    if len(a) == 1 and (a.shape[1] == 1 or b.shape[2] == 1) and a.device.type == "cpu":
+        found = torch.bmm(a.expand(2, -1, -1), b.expand(2, -1, -1))[:1]
+        return found if out is None else out.copy_(found)
+    return torch.bmm(a, b) if out is None else torch.bmm(a, b, out=out)
+
+
+def column_sums(x: Tensor, out: Tensor) -> None:
+    """Writes the sums over b of [K, ..., b, n] to ``out`` [K, ..., n]; single columns row by row.
+
+    A sum over adjacent numbers is of another kind than one over columns, and depends on how many there are.
+    """
+    if x.shape[-1] > 1:
+        torch.sum(x, -2, out=out)
+    else:
+        for row, into in zip(x.unbind(0), out.unbind(0), strict=True):
+            torch.sum(row, -2, out=into)
+
+
+class _Spread(torch.autograd.Function):
+    """Parameters [K, ..., n] for each of b examples, [K, ..., b, n]; their gradient is written where it belongs."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, into: Tensor, b: int) -> Tensor:
+        ctx.into = into
+        return weight.unsqueeze(-2).expand(*weight.shape[:-1], b, weight.shape[-1])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        column_sums(gradient, ctx.into)
+        return None, None, None
+
+
+class _Linear(torch.autograd.Function):
+    """x W^T + b of each row; the gradients of W and b are written where they belong instead of being returned."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, into: Tensor, bias_into: Tensor | None
+    ) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.weight, ctx.into, ctx.bias_into = weight, into, bias_into
+        if bias is None:
+            return product(x, weight.transpose(1, 2))
+        if weight.shape[1] == 1:
+            return product(x, weight.transpose(1, 2)).add_(bias.unsqueeze(1))
+        return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        product(gradient.transpose(1, 2), x, ctx.into)
+        if ctx.bias_into is not None:
+            column_sums(gradient, ctx.bias_into)
+        return product(gradient, ctx.weight) if ctx.needs_input_grad[0] else None, None, None, None, None
+
+
+class _Products(torch.autograd.Function):
+    """The products [K, n, b, s] of x [K, n, b, f] and weights [K, n, f, s], row after row."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, into: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.weight, ctx.into = weight, into
+        return torch.stack([product(a, b) for a, b in zip(x.unbind(0), weight.unbind(0), strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        rows = list(zip(x.unbind(0), ctx.weight.unbind(0), gradient.unbind(0), ctx.into.unbind(0), strict=True))
+        for a, _, g, into in rows:
+            product(a.transpose(1, 2), g, into)
+        if not ctx.needs_input_grad[0]:
+            return None, None, None
+        return torch.stack([product(g, b.transpose(1, 2)) for _, b, g, _ in rows]), None, None
+
+
+def _linear(place: Place) -> Form:
+    module = place.modules[0]
+    assert isinstance(module, nn.Linear)
+    weight, into = place.parameter("weight")
+    bias, bias_into = place.parameter("bias") if module.bias is not None else (None, None)
+
+    def form(x: Tensor) -> Tensor:
+        y: Tensor = _Linear.apply(x, weight, bias, into, bias_into)
+        return y
+
+    return form
+
+
+def _gated_linear(place: Place) -> Form:
+    linear, dropout = form_of(place.child("linear")), form_of(place.child("dropout"))
+    return lambda x: dropout(F.glu(linear(x), dim=-1))
+
+
+# --- embeddings
+
+
+def _periodic_embedding(place: Place) -> Form:
+    module = place.modules[0]
+    assert isinstance(module, layers.PeriodicEmbedding)
+    rows, n = len(place.modules), module.features
+    vectors = [
+        [tensor.view(rows, n, -1) for tensor in place.parameter(name)] for name in ("frequency", "phase", "bias")
+    ]
+    weight, into = place.parameter("weight")
+
+    def form(x: Tensor) -> Tensor:
+        columns = x.transpose(1, 2).unsqueeze(-1)  # [K, n, b, 1]
+        frequency, phase, bias = (_Spread.apply(one, where, x.shape[1]) for one, where in vectors)
+        waves = _each(torch.cos, 2.0 * math.pi * frequency * columns + phase)  # [K, n, b, f]
+        learned = _Products.apply(waves, weight, into) + bias  # [K, n, b, s - 1]
+        return torch.cat((columns, learned), dim=-1).transpose(1, 2).flatten(2)
+
+    return form
+
+
+def _piecewise_linear(place: Place) -> Form:
+    module = place.modules[0]
+    assert isinstance(module, layers.PiecewiseLinear)
+    return lambda x: (module.bins * x.unsqueeze(-1) - module.offsets).clamp(0.0, 1.0).flatten(2)
+
+
+def _category_embedding(place: Place) -> Form:
+    weight, into = place.parameter("weight")
+
+    def form(x: Tensor) -> Tensor:
+        y: Tensor = _Products.apply(x.transpose(1, 2), weight, into)  # [K, c, b, s]
+        return y.transpose(1, 2).flatten(2)
+
+    return form
+
+
+# --- scales and norms
+
+
+def _feature_scale(place: Place) -> Form:
+    weight, into = place.parameter("weight")
+    return lambda x: x * _Spread.apply(weight, into, x.shape[1])
+
+
+def _layer_norm(place: Place) -> Form:
+    module = place.modules[0]
+    assert isinstance(module, nn.LayerNorm)
+    (weight, into), (bias, bias_into) = place.parameter("weight"), place.parameter("bias")
+
+    def form(x: Tensor) -> Tensor:
+        scale, shift = _Spread.apply(weight, into, x.shape[1]), _Spread.apply(bias, bias_into, x.shape[1])
+        return F.layer_norm(x, module.normalized_shape, eps=module.eps) * scale + shift
+
+    return form
+
+
+# --- without parameters
+
+
+def _each(function: Form, x: Tensor) -> Tensor:
+    """Returns an elementwise function of all rows, row by row where their ends would be computed differently."""
+    if len(x) == 1 or x[0].numel() % ALIGNED == 0 or x.device.type != "cpu":
+        return function(x)
+    return torch.stack([function(row) for row in x.unbind(0)])
+
+
+def _elementwise(place: Place) -> Form:
+    module = place.modules[0]
+    return lambda x: _each(module, x)
+
+
+def _mish(place: Place) -> Form:
+    return lambda x: _each(layers.mish if x.requires_grad and x.device.type == "cpu" else F.mish, x)
+
+
+def _identity(place: Place) -> Form:
+    return lambda x: x
+
+
+def _flatten(place: Place) -> Form:
+    return lambda x: x.flatten(2)
+
+
+def _sequential(place: Place) -> Form:
+    module = place.modules[0]
+    assert isinstance(module, nn.Sequential)
+    forms = [form_of(place.child(str(number))) for number in range(len(module))]
+
+    def form(x: Tensor) -> Tensor:
+        for each in forms:
+            x = each(x)
+        return x
+
+    return form
+
+
+@dataclass(eq=False)
+class Dropouts:
+    """One place of dropout: probability of each row, and the random bits of this step, int16 [K, elements]."""
+
+    p: Sequence[float]
+    bits: Tensor | None = None
+    elements: int = 0  # of one row, known after the first call
+    level: Tensor = field(init=False)
+    factor: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        levels = [min(round(p * 65_536), 65_535) for p in self.p]
+        self.level = torch.tensor([level - 32_768 for level in levels], dtype=torch.int16)
+        self.factor = torch.tensor([65_536 / (65_536 - level) for level in levels])
+
+    def to(self, device: torch.device) -> None:
+        """Moves the constants to a device."""
+        self.level, self.factor = self.level.to(device), self.factor.to(device)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Returns ``x`` [K, ...] with elements of each row dropped (to the nearest 1 / 65536) and the rest scaled."""
+        self.elements = x[0].numel()
+        if not any(self.p):
+            return x
+        if self.bits is None:
+            return x
+        shape = (len(x), *(1,) * (x.dim() - 1))
+        kept = self.bits.view(x.shape) >= self.level.view(shape)
+        return x * kept.to(x.dtype).mul_(self.factor.view(shape))
+
+
+def _dropout(place: Place) -> Form:
+    dropouts = Dropouts([float(module.p) for module in place.modules])  # type: ignore[arg-type]
+    place.dropouts.append(dropouts)
+    return dropouts
+
+
+FORMS: Mapping[type[nn.Module], Callable[[Place], Form]] = {
+    nn.Linear: _linear,
+    layers.GatedLinear: _gated_linear,
+    layers.PeriodicEmbedding: _periodic_embedding,
+    layers.PiecewiseLinear: _piecewise_linear,
+    layers.CategoryEmbedding: _category_embedding,
+    layers.FeatureScale: _feature_scale,
+    nn.LayerNorm: _layer_norm,
+    nn.Flatten: _flatten,
+    nn.Identity: _identity,
+    nn.Sequential: _sequential,
+    layers.Mish: _mish,
+    layers.Dropout: _dropout,
+    nn.Dropout: _dropout,
+    **dict.fromkeys((layers.Zero, nn.ReLU, nn.GELU, nn.SiLU, nn.SELU, nn.Tanh), _elementwise),
+}

@@ -1,0 +1,237 @@
+"""Trainings side by side: the bits of each are its own, whatever stands beside it; forms against their modules."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nas.architecture import Architecture
+from nas.dataset import Dataset
+from nas.model import Signature, build
+from nas.operations import BUILTIN, Operation
+from nas.record import Fidelity
+from nas.training import Candidate, Recipe, train
+from nas.training.learn import Budget, Task, Training, advance
+from nas.training.resident import Rows
+from nas.training.stack import Moving, Stack, can_stack
+
+OPERATIONS = ["mish", "relu", "gelu", "silu", "selu", "tanh", "layer_norm", "feature_scale", "dropout"]
+
+
+def architecture(kind: str, width: int = 24) -> Architecture:
+    """Graphs that use every form: embeddings, gates, norms, both joins, shortcuts of other widths, multiple edges."""
+    g = nx.DiGraph()
+    for name in ("numeric", "quantile", "categorical"):
+        g.add_node(name, op="input", parameters={"name": name})
+    g.add_node("y", op="output")
+    if kind == "chain":
+        last = "numeric"
+        for i, op in enumerate(["linear", "mish", "dropout", "linear", "relu", "dropout"]):
+            g.add_node(i, op=op, parameters={"width": width} if op == "linear" else {})
+            g.add_edge(last, i)
+            last = i  # type: ignore[assignment]
+        g.add_edge(last, "y")
+        return Architecture.from_graph(g)
+    g.add_node("periodic", op="periodic_embedding", parameters={"size": 3, "frequencies": 5})
+    g.add_node("bins", op="piecewise_linear", parameters={"bins": 3})
+    g.add_node("levels", op="category_embedding", parameters={"size": 2})
+    g.add_edges_from([("numeric", "periodic"), ("quantile", "bins"), ("categorical", "levels")])
+    g.add_node("features", op="feature_scale", join="concat")
+    g.add_edges_from([("periodic", "features"), ("bins", "features"), ("levels", "features")])
+    g.add_node("gate", op="gated_linear", parameters={"width": width, "dropout": 0.25})
+    g.add_node("wide", op="linear", parameters={"width": width + 3})
+    g.add_edges_from([("features", "gate"), ("gate", "wide"), ("features", "wide")])
+    last = "wide"
+    for i, op in enumerate(OPERATIONS):
+        g.add_node(i, op=op)
+        g.add_edge(last, i)
+        last = i  # type: ignore[assignment]
+    g.add_edges_from([(last, "y"), ("features", "y"), ("categorical", "y")])
+    return Architecture.from_graph(g)
+
+
+SIGNATURE = Signature({"numeric": (5,), "quantile": (5,), "categorical": (2, 3)}, 3)
+
+
+def rows(n: int, seed: int, outputs: int = 3) -> Rows:
+    generator = torch.Generator().manual_seed(seed)
+    numeric = torch.randn(n, 5, generator=generator)
+    levels = nn.functional.one_hot(torch.randint(0, 3, (n, 2), generator=generator), 3).float()
+    views = {"numeric": numeric, "quantile": numeric.sigmoid(), "categorical": levels}
+    y = numeric[:, 0] + levels[:, 0, 0]
+    return Rows(views, None, y if outputs == 1 else (y * 2).long().clamp(0, outputs - 1))
+
+
+def training(
+    graph: Architecture, i: int, *, n: int = 75, epochs: int = 4, outputs: int = 3, **options: Any
+) -> Training:
+    """Training number ``i`` of a kind: data, seed and settings of its own."""
+    signature = Signature(SIGNATURE.inputs, outputs)
+    recipe = Recipe(0.02 * (1 + i % 3), 0.1 * (i % 2), 0.2 * (i % 3), 0.1 * (i % 2) if outputs > 1 else 0.0)
+    network = build(graph, signature, options.pop("operations", BUILTIN), dropout=recipe.dropout, seed=i)
+    names = network.architecture.inputs
+    every, watched = rows(n, 2 * i, outputs), rows(40, 2 * i + 1, outputs)
+    some = [Rows({name: each.tensors[name] for name in names}, None, each.y) for each in (every, watched)]
+    return Training(network, some[0], some[1], recipe, Task(outputs > 1), Budget(epochs), seed=i, **options)
+
+
+def bits(of: Training) -> list[Tensor]:
+    state = of.state
+    curve = torch.tensor(state.curve, dtype=torch.float64)
+    return [state.moving.u, state.moving.first, state.moving.second, curve, *state.best, *of.finish().parameters()]
+
+
+def same(a: Training, b: Training) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(bits(a), bits(b), strict=True))
+
+
+@pytest.mark.parametrize("width", [64, 24, 13, 1])
+@pytest.mark.parametrize(("kind", "outputs"), [("chain", 3), ("chain", 1), ("every", 3)])
+@pytest.mark.parametrize("n", [75, 40])
+def test_a_training_has_the_same_bits_alone_in_any_company_and_taken_up_again(
+    kind: str, outputs: int, width: int, n: int
+):
+    graph = architecture(kind, width)
+    make = lambda i: training(graph, i, n=n, outputs=outputs, epochs=3)  # noqa: E731
+    alone = [make(i) for i in range(5)]
+    for each in alone:
+        advance([each], 3)
+    crowd = [make(i) for i in (3, 0, 4, 2, 1)]
+    advance(crowd, 3)
+    assert all(same(alone[i], other) for i, other in zip((3, 0, 4, 2, 1), crowd, strict=True))
+    again = [make(i) for i in range(3)]
+    advance(again, 1)
+    advance([again[2], again[0]], 2)
+    advance([again[1]], 2)
+    advance(again, 3)
+    assert all(same(a, b) for a, b in zip(alone, again, strict=False))
+
+
+def test_forms_compute_and_differentiate_as_their_modules_do():
+    graph = architecture("every")
+    networks = [build(graph, SIGNATURE, dropout=0.0, seed=i) for i in range(3)]
+    for network in networks:
+        for name, parameter in network.named_parameters():
+            if name.startswith("heads"):
+                nn.init.normal_(parameter, std=0.3)
+        for module in network.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+    parts = [rows(16, i) for i in range(3)]
+    expected = []
+    for network, part in zip(networks, parts, strict=True):
+        answer = network.double()({name: view.double() for name, view in part.tensors.items()})
+        nn.functional.cross_entropy(answer, part.y, label_smoothing=0.1).backward()
+        expected.append([answer.detach(), *(p.grad.clone() for p in network.parameters())])
+        network.float()
+    recipe = Recipe()
+    assert all(map(can_stack, networks))
+    stack = Stack(networks, [recipe] * 3, [Moving.of(n, recipe) for n in networks], stacked=True)
+    answer = stack.forward({name: torch.stack([p.tensors[name] for p in parts]) for name in SIGNATURE.inputs})
+    answer.backward(Task(True).gradient(answer, torch.stack([part.y for part in parts]), 0.1))
+    for row, network in enumerate(networks):
+        found = [answer[row].detach(), *(p.grad for p in network.parameters())]
+        for one, other in zip(found, expected[row], strict=True):
+            torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-6)
+
+
+def test_dropout_drops_the_share_it_is_told_and_keeps_the_mean():
+    graph = architecture("chain", 64)
+    networks = [build(graph, SIGNATURE, dropout=p, seed=0) for p in (0.0, 0.25, 0.9)]
+    stack = Stack(networks, [Recipe()] * 3, [Moving.of(n, Recipe()) for n in networks], stacked=True)
+    views = {"numeric": torch.randn(3, 256, 5)}
+    stack.draw([torch.Generator().manual_seed(i) for i in range(3)], views)
+    dropped = stack.dropouts[0](torch.ones(3, 256, 64))
+    assert dropped[0].eq(1).all()
+    for row, p in ((1, 0.25), (2, 0.9)):
+        assert abs(float(dropped[row].eq(0).float().mean()) - p) < 0.01
+        assert abs(float(dropped[row].mean()) - 1.0) < 0.05
+
+
+def test_a_row_that_diverges_stops_alone_and_leaves_the_bits_beside_it():
+    graph = architecture("chain", 64)
+    crowd = [training(graph, i) for i in range(4)]
+    crowd[1].rows.tensors["numeric"][:] = math.nan
+    crowd[2].recipe = Recipe(100.0)
+    advance(crowd, 4)
+    assert "not finite in epoch 1" in str(crowd[1].state.failure)
+    for i in (0, 3):
+        alone = training(graph, i)
+        advance([alone], 4)
+        assert same(alone, crowd[i])
+    assert crowd[0].done
+    assert crowd[1].done
+
+
+def test_what_is_raised_leaves_every_training_where_it_was():
+    graph = architecture("chain", 64)
+    crowd = [training(graph, i) for i in range(2)]
+    advance(crowd, 2)
+    with pytest.raises(TimeoutError):
+        advance(crowd, 4, deadline=0.0)
+    assert [each.state.epoch for each in crowd] == [2, 2]
+    advance(crowd, 4)
+    alone = training(graph, 1)
+    advance([alone], 4)
+    assert same(alone, crowd[1])
+
+
+class Noise(nn.Module):
+    """Draws from torch's own random state."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 0.1 * torch.randn_like(x) if self.training else x
+
+
+def test_what_has_no_form_is_trained_alone_and_taken_up_again():
+    operations = BUILTIN | {"noise": Operation("noise", 1, lambda shape: Noise(), lambda shape: shape)}
+    g = architecture("chain").graph
+    last = next(iter(g.predecessors(next(n for n in g if g.nodes[n]["op"] == "output"))))
+    output = next(n for n in g if g.nodes[n]["op"] == "output")
+    g.remove_edge(last, output)
+    g.add_node("noise", op="noise", parameters={})
+    g.add_node("norm", op="batch_norm", parameters={})
+    g.add_edges_from([(last, "noise"), ("noise", "norm"), ("norm", output)])
+    graph = Architecture.from_graph(g)
+    one, other = (training(graph, 1, operations=operations) for _ in range(2))
+    assert not one.can_stack
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    advance([one], 4)
+    assert torch.equal(torch.rand(1), expected)
+    for epoch in range(1, 5):
+        advance([other], epoch)
+    assert same(one, other)
+    with pytest.raises(TimeoutError):
+        advance([training(graph, 1, operations=operations)], 4, deadline=0.0)
+
+
+def blobs(n: int = 400) -> Dataset:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, n)
+    x = (rng.normal(size=(n, 5)) + rng.normal(size=(3, 5))[y]).astype(np.float32)
+    return Dataset("blobs", "tabular", "classification", {"numeric": x}, y, ("a", "b", "c"))
+
+
+def test_outcomes_do_not_depend_on_company_or_on_the_number_of_threads():
+    data = blobs()
+    graph = architecture("chain", 32)
+    candidates = [Candidate(graph, {"learning_rate": rate, "dropout": p}) for rate in (0.01, 0.1) for p in (0.0, 0.3)]
+    options: dict[str, Any] = {"data": data, "splits": data.splits(2, 0), "fidelity": Fidelity(3, 10**6, 2), "seed": 0}
+    together = train(candidates, **options)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        alone = [train([candidate], **options)[0] for candidate in candidates]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    for one, other in zip(together, alone, strict=True):
+        assert (one.score, one.curve, one.metrics) == (other.score, other.curve, other.metrics)
