@@ -186,6 +186,17 @@ class ControllerConformance:
         controller.tell([])
         assert controller.ask(2) == first
 
+    def test_what_is_told_again_was_said(self, problem: Problem) -> None:
+        """A search that goes on may meet evaluations it had: by their key they are the same, and count once."""
+        once, again = self.make(problem), self.make(problem)
+        told = self.run(once, problem, 7, failing=True)
+        again.tell(told[:5])
+        again.tell(told[2:5])
+        again.tell([told[0], *told[5:], told[6]])
+        if self.resumable:
+            assert again.ask(3) == once.ask(3)
+        assert not {key(c) for c in again.ask(3)} & {key(rec.choices) for rec in told}
+
     def test_no_repeats(self, problem: Problem) -> None:
         controller = self.make(problem)
         told = {key(rec.choices) for rec in self.run(controller, problem, 10)}

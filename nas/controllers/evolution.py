@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.controllers.base import Explanation, Problem, fresh, generator, identity
+from nas.controllers.base import Explanation, Problem, Told, fresh, generator, identity
 
 if TYPE_CHECKING:
     from nas.controllers.base import Controller, Identity
@@ -38,21 +38,18 @@ class EvolutionController:
         self._start = population
         self._tournament = tournament
         self._population: deque[tuple[float, Choices]] = deque(maxlen=population)  # appending drops the oldest
-        self._told = 0
-        self._seen: set[Identity] = set()
+        self._told = Told()
 
     def ask(self, count: int = 1) -> list[Choices]:
-        rng, seen = generator(self._problem, self._told), set(self._seen)
+        rng, seen = generator(self._problem, len(self._told)), set(self._told.choices)
         asked: list[Choices] = []
-        for number in range(self._told, self._told + count):
+        for number in range(len(self._told), len(self._told) + count):
             asked.append(self._child(number, seen, rng))
             seen.add(identity(asked[-1]))
         return asked
 
     def tell(self, records: Sequence[Record]) -> None:
-        for record in records:
-            self._told += 1
-            self._seen.add(identity(record.choices))
+        for record in self._told.new(records):
             if record.score is not None:
                 self._population.append((record.score, dict(record.choices)))
 

@@ -1,7 +1,7 @@
 """The default controller: history proposes, the trainings of this search decide how far it is believed.
 
 1. ``Prior`` (nas/controllers/prior.py): what past datasets expect of every candidate, turned towards this dataset by
-   its meta-features. Evaluation 1 is its favourite, or the earlier winner where this very dataset has been searched before.
+   its meta-features. Evaluation 1 is its favourite, or the earlier winner where this dataset has been searched before.
 2. From then on every way of believing history (nas/controllers/beliefs.py) is weighed by prior mass x marginal
    likelihood, and expected improvement is averaged with those weights. A misleading history loses its weight within a
    few trainings; that it says the contrary of the truth is a belief too.
@@ -142,7 +142,7 @@ class MetaController:
     def _next(
         self, number: int, group: Group, seen: Seen, free: np.ndarray, computed: set[Identity], rng: np.random.Generator
     ) -> tuple[int, float] | None:
-        """Row of evaluation ``number`` (from 0), and what is expected of it (kriging believer, Ginsbourger et al. 2010).
+        """Row of evaluation ``number`` (from 0) and what is expected of it (kriging believer, Ginsbourger et al. 2010).
 
         Rows that are taken, or compute what another one did, are no longer free; None where none is left.
         """

@@ -19,7 +19,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from nas.controllers.base import Explanation, Problem, fresh, generator, identity
+from nas.controllers.base import Explanation, Problem, Told, fresh, generator, identity
 from nas.errors import SearchError
 from nas.record import Fidelity, Outcome, Record
 
@@ -44,40 +44,39 @@ class OptunaController:
         self._problem = problem
         self._sampler = sampler
         self._live = _study(sampler) if isinstance(sampler, BaseSampler) else None
-        self._told: list[FrozenTrial] = []
-        self._seen: set[Identity] = set()
+        self._told = Told()
+        self._trials: list[FrozenTrial] = []
         self._offered: list[Choices] = []  # by a live sampler since the last tell
         self._pending: dict[Identity, Trial] = {}  # a live sampler's trials without a result
 
     def ask(self, count: int = 1) -> list[Choices]:
         rng = generator(self._problem, len(self._told))
-        seen = self._seen | set(self._pending)
+        seen = self._told.choices | set(self._pending)
         if self._live is not None:
             while len(self._offered) < count:
                 self._offered.append(self._next(self._live, seen, rng))
             return [dict(choices) for choices in self._offered[:count]]
         assert not isinstance(self._sampler, BaseSampler)
-        study = _study(self._sampler(int(rng.integers(2**31))), self._told)
+        study = _study(self._sampler(int(rng.integers(2**31))), self._trials)
         return [self._next(study, seen, rng) for _ in range(count)]
 
     def tell(self, records: Sequence[Record]) -> None:
         self._offered = self._offered if not records else []
         for record in records:
-            choices = dict(record.choices)
+            choices, new = dict(record.choices), bool(self._told.new([record]))
             trial = create_trial(
                 state=TrialState.FAIL if record.score is None else TrialState.COMPLETE,
                 value=record.score,
                 params=choices,
                 distributions=self._problem.space.distributions(choices),
             )
-            self._told.append(trial)
-            self._seen.add(identity(choices))
-            if self._live is not None:
-                asked = self._pending.pop(identity(choices), None)
-                if asked is None:
-                    self._live.add_trial(trial)
-                else:
-                    self._live.tell(asked, record.score, state=trial.state)
+            if new:
+                self._trials.append(trial)
+            asked = self._pending.pop(identity(choices), None)
+            if self._live is not None and asked is not None:
+                self._live.tell(asked, record.score, state=trial.state)
+            elif self._live is not None and new:
+                self._live.add_trial(trial)
 
     def explain(self) -> Explanation:
         name = type(self._sampler).__name__ if isinstance(self._sampler, BaseSampler) else "TPE"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from nas.controllers.base import Explanation, Problem, fresh, generator, identity
+from nas.controllers.base import Explanation, Problem, Told, fresh, generator, identity
 
 if TYPE_CHECKING:
-    from nas.controllers.base import Controller, Identity
+    from nas.controllers.base import Controller
     from nas.record import Record
     from nas.space import Choices
 
@@ -18,11 +18,10 @@ class RandomController:
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
-        self._told = 0
-        self._seen: set[Identity] = set()
+        self._told = Told()
 
     def ask(self, count: int = 1) -> list[Choices]:
-        rng, seen = generator(self._problem, self._told), set(self._seen)
+        rng, seen = generator(self._problem, len(self._told)), set(self._told.choices)
         asked: list[Choices] = []
         for _ in range(count):
             asked.append(fresh(self._problem.space, seen, rng))
@@ -30,8 +29,7 @@ class RandomController:
         return asked
 
     def tell(self, records: Sequence[Record]) -> None:
-        self._told += len(records)
-        self._seen.update(identity(record.choices) for record in records)
+        self._told.new(records)
 
     def explain(self) -> Explanation:
         return Explanation(notes=("drawn at random; nothing is learned, neither from history nor from this search",))
