@@ -6,7 +6,6 @@ import os
 import random
 import resource
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import pytest
 from conformance_store import StoreConformance, chain, dataset, fill, record, search_info
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from store_processes import WRITER, kill_9, python, sound
 
 from nas.errors import HistoryError
 from nas.metadataset import MetaDataset, pack, shipped, sql
@@ -28,36 +28,12 @@ from nas.metadataset.merging import Merged
 from nas.metadataset.pack import reveals
 from nas.record import SCHEMA_VERSION
 
-ROOT = Path(__file__).parents[1]
-
-
-DATABASES = os.environ.get("NAS_TEST_DATABASE", "").split()  # the address of a database to be emptied, if any
-
 
 class TestStore(StoreConformance):
-    @pytest.fixture(params=["history.db", ":memory:", *DATABASES])
+    @pytest.fixture(params=["history.db", ":memory:"])
     def store(self, request, tmp_path):
-        place = tmp_path / request.param if request.param == "history.db" else request.param
-        if place in DATABASES:
-            with MetaDataset.open(place) as store:
-                sql.METADATA.drop_all(store._engine)
-        with MetaDataset.open(place) as store:
+        with MetaDataset.open(tmp_path / "history.db" if request.param == "history.db" else request.param) as store:
             yield store
-
-
-def python(code: str, *arguments: object, **options: object) -> subprocess.Popen[str]:
-    """Starts a Python process that knows the library and the builders of these tests."""
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.Popen(
-        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
-    )
-
-
-def sound(path: Path) -> bool:
-    with closing(sqlite3.connect(path)) as connection:
-        return connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 # --- places -----------------------------------------------------------------------------------------------------------
@@ -264,19 +240,6 @@ def test_a_record_someone_tampered_with_is_named(tmp_path):
 
 # --- faults and many writers ------------------------------------------------------------------------------------------
 
-WRITER = """
-import sys
-from conformance_store import dataset, record, search_info
-from nas.metadataset import MetaDataset
-path, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-with MetaDataset.open(path) as store:
-    store.add_dataset(dataset())
-    store.add_search(search_info(name))
-    for number in range(len(store.records(search=name)), count):
-        store.append([record(number, name)])
-        print(number, flush=True)
-"""
-
 
 def test_four_processes_lose_and_double_nothing(tmp_path):
     path, count = tmp_path / "history.db", 500
@@ -297,7 +260,7 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path):
         assert first, writer.communicate()[1]
         told += [int(first)]
         time.sleep(rng.uniform(0, 0.3))
-        writer.send_signal(signal.SIGKILL)
+        kill_9(writer)
         told += [int(line) for line in writer.communicate()[0].splitlines() if line.strip()]
         assert sound(path)
         with MetaDataset.open(path) as store:

@@ -96,8 +96,8 @@ def open_memory() -> sa.Engine:
     return engine
 
 
-def open_url(url: str, *, read_only: bool) -> tuple[sa.Engine, str]:
-    """Returns a checked engine over any database SQLAlchemy reaches, and its address without the password."""
+def open_url(url: str, *, read_only: bool) -> tuple[sa.Engine, str, str]:
+    """Returns a checked engine over any database SQLAlchemy reaches, its address without the password, and a notice."""
     try:
         address = sa.make_url(url)
         if address.drivername == "postgresql":
@@ -111,11 +111,11 @@ def open_url(url: str, *, read_only: bool) -> tuple[sa.Engine, str]:
         raise HistoryError(f"{url.split('://')[0]}://... is not a database address: {error}.") from error
     place = address.render_as_string(hide_password=True)
     try:
-        _prepare(engine, place, read_only=read_only)
+        notice = _prepare(engine, place, read_only=read_only)
     except BaseException:
         engine.dispose()
         raise
-    return engine, place
+    return engine, place, notice
 
 
 @contextmanager

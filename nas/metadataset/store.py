@@ -71,8 +71,8 @@ class MetaDataset:
         if path == MEMORY:
             return cls(sql.open_memory(), MEMORY, read_only=read_only)
         if isinstance(path, str):
-            engine, address = sql.open_url(path, read_only=read_only)
-            return cls(engine, address, read_only=read_only)
+            engine, address, notice = sql.open_url(path, read_only=read_only)
+            return cls(engine, address, read_only=read_only, notice=notice)
         if places.is_pack(path):
             return cls.from_pack(path)
         path, notice = (path, "") if source is not None or read_only else places.writable(path)
@@ -208,8 +208,8 @@ class MetaDataset:
         """Returns each dataset with its records, ordered by content alone: two copies of a history give the same.
 
         as_of: records up to this id only. Datasets without a record are left out. Choices, architectures, settings and
-        outcomes are parsed when they are looked at; one that is unsound is a HistoryError then. 100,000 records take
-        about 3 s and 250 MB.
+        outcomes are parsed when they are looked at; one that is unsound is a HistoryError then. 100,000 records took
+        1.5 s and .3 GB.
         """
         from nas.metadataset import sql
 

@@ -1,0 +1,184 @@
+"""Packs by strangers: whatever a file holds, it is read, or refused in one sentence; nothing crashes, hangs or runs."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from conformance_store import fill, record
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nas.errors import HistoryError
+from nas.metadataset import MetaDataset
+
+EXAMPLES = 60
+FUZZ = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+FORBIDDEN = (
+    "exec",
+    "compile",
+    "os.system",
+    "os.exec",
+    "subprocess.Popen",
+    "pickle.find_class",
+    "marshal.loads",
+    "socket",
+)
+watched: list[str] = []
+watching = False
+
+
+def _hook(event: str, _arguments: tuple[object, ...]) -> None:
+    if watching and event.startswith(FORBIDDEN):
+        watched.append(event)
+
+
+sys.addaudithook(_hook)
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    """The bytes of a sound pack, and its table."""
+    import pyarrow.parquet as pq
+
+    path = tmp_path_factory.mktemp("fuzz") / "pack.parquet"
+    with MetaDataset.open(":memory:") as store:
+        fill(store, 2, 4)
+        store.append([record(9, "s0", "d0", score=None)])
+        store.export_pack(path)
+    with MetaDataset.from_pack(path) as store:  # everything is imported now
+        store.past()
+    return path.read_bytes(), pq.read_table(path)
+
+
+def check(content: bytes) -> None:
+    """Reads a pack of these bytes and checks what happens."""
+    global watching
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "strange.parquet"
+        path.write_bytes(content)
+        began, message = time.monotonic(), None
+        watching = True
+        try:
+            with MetaDataset.from_pack(path) as store:
+                for past in store.past():
+                    assert all(r.outcome and r.architecture and r.choices is not None for r in past.records)
+        except HistoryError as error:
+            message = str(error)
+        finally:
+            watching = False
+        assert watched == []
+        assert time.monotonic() - began < 10
+        assert message is None or (message and len(message.splitlines()) == 1 and len(message) < 1500), message
+        assert [each.name for each in Path(folder).iterdir()] == ["strange.parquet"]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 1_000_000  # kB
+
+
+edits = st.lists(
+    st.tuples(st.floats(0, 1), st.sampled_from(["replace", "insert", "remove", "cut"]), st.binary(max_size=40)),
+    min_size=1,
+    max_size=6,
+)
+
+
+@FUZZ
+@given(edits)
+def test_bytes_of_a_pack_changed_at_random(pack, changes):
+    content = pack[0]
+    for place, action, data in changes:
+        at = int(place * len(content))
+        if action == "cut":
+            content = content[:at] if place > 0.5 else content[at:]
+        else:
+            content = (
+                content[:at] + (data if action != "remove" else b"") + content[at + len(data) * (action != "insert") :]
+            )
+    check(content)
+
+
+deep = st.sampled_from(
+    ["[" * 50_000, '{"a":' * 5_000, "{" * 9, '{"version":1,"nodes":[],"edges":[]}', "9" * 5_000, "1e999"]
+)
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30)
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+)
+texts = st.none() | st.text(max_size=60) | deep | values.map(json.dumps)
+numbers = st.none() | st.integers(-(2**63), 2**63 - 1)
+floats = st.none() | st.floats()
+
+
+@st.composite
+def mutated_json(draw, text: str) -> str:
+    """A JSON text of ours with one value replaced, removed or added somewhere inside."""
+    content = json.loads(text)
+    inner = content
+    while isinstance(inner, dict | list) and inner:
+        keys = list(inner) if isinstance(inner, dict) else list(range(len(inner)))
+        key = draw(st.sampled_from(keys))
+        if draw(st.booleans()) or not isinstance(inner[key], dict | list) or not inner[key]:
+            action = draw(st.sampled_from(["replace", "remove", "add"]))
+            if action == "replace":
+                inner[key] = draw(values)
+            elif action == "remove":
+                del inner[key]
+            elif isinstance(inner, dict):
+                inner[draw(st.text(max_size=8) | st.sampled_from(["op", "__class__", "version"]))] = draw(values)
+            break
+        inner = inner[key]
+    return json.dumps(content)
+
+
+@FUZZ
+@given(st.data())
+def test_fields_of_a_pack_changed_at_random(pack, data):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pack[1]
+    for _ in range(data.draw(st.integers(1, 3))):
+        index = data.draw(st.integers(0, table.num_columns - 1))
+        field, column = table.schema.field(index), table.column(index).to_pylist()
+        row = data.draw(st.integers(0, len(column) - 1))
+        strategy = {"string": texts, "int64": numbers, "double": floats}[str(field.type)]
+        if isinstance(column[row], str) and column[row].startswith("{") and data.draw(st.booleans()):
+            strategy = mutated_json(column[row])
+        column[row] = data.draw(strategy)
+        table = table.set_column(index, field, pa.array(column, field.type))
+    head = json.loads(table.schema.metadata[b"nas.pack"])
+    if data.draw(st.integers(0, 4)) == 0:
+        head[data.draw(st.sampled_from([*head, "more"]))] = data.draw(values)
+    buffer = pa.BufferOutputStream()
+    pq.write_table(
+        table.replace_schema_metadata({b"nas.pack": json.dumps(head)}),
+        buffer,
+        compression=data.draw(st.sampled_from(["none", "snappy", "gzip", "zstd"])),
+        use_dictionary=data.draw(st.booleans()),
+        data_page_version=data.draw(st.sampled_from(["1.0", "2.0"])),
+        row_group_size=data.draw(st.sampled_from([1, 3, 100])),
+    )
+    check(buffer.getvalue().to_pybytes())
+
+
+def test_operations_nobody_knows_are_data_until_they_are_built(tmp_path):
+    """A pack may hold networks of another library's operations: they are kept, and refused where one is to be built."""
+    from nas.architecture import Architecture, Node
+    from nas.errors import NasError
+    from nas.model import Signature, build
+
+    nodes = (Node("input", parameters=(("name", "numeric"),)), Node("__import__('os').system('true')"), Node("output"))
+    strange = Architecture(nodes, ((0, 1, 1), (1, 2, 1)))
+    with MetaDataset.open(":memory:") as store:
+        fill(store, 1, 1)
+        store.append([record(5, "s0", "d0", architecture=strange)])
+        path = store.export_pack(tmp_path / "pack.parquet")
+    with MetaDataset.from_pack(path) as store:
+        kept = store.records()[1].architecture
+    assert kept == strange
+    with pytest.raises(NasError, match="operation"):
+        build(kept, Signature({"numeric": (3,)}, 1))
