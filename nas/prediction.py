@@ -9,6 +9,7 @@ integer; newer is refused), ``schema`` (``Dataset.schema()``), ``architecture``,
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nas.errors import DataError, ExportError
+from nas.errors import DataError, ExportError, nearest
+from nas.placed import check_place, placed
 
 if TYPE_CHECKING:
     import onnx
@@ -25,8 +27,11 @@ if TYPE_CHECKING:
 
 METADATA_KEY = "nas"
 FORMAT_VERSION = 1
+OUT_SUFFIXES = (".csv", ".json", ".parquet")
 BATCH = 1024  # rows that are predicted at a time
-TYPES = {"numeric": "tensor(float)", "categorical": "tensor(int64)", "image": "tensor(uint8)"}
+TYPES = {"numeric": "tensor(float)", "categorical": "tensor(string)", "image": "tensor(uint8)"}
+FILLING = ("ConstantOfShape", "Expand", "Tile", "Pad", "Resize", "OneHot")  # operations that make large of small
+MAX_ELEMENTS = 2**28  # of a tensor in a model file whose size the file itself fixes: 1 GiB in float32
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,11 @@ class ExportedModel:
             ExportError: the arrays do not fit the file.
         """
         rows = len(next(iter(raw.values())))
+        output = "probabilities" if self.schema["classes"] else "prediction"
         try:
+            inputs = {name: self._words(array) if name == "categorical" else array for name, array in raw.items()}
             parts = [
-                self.session.run(None, {name: array[start : start + BATCH] for name, array in raw.items()})[0]
+                self.session.run([output], {name: array[start : start + BATCH] for name, array in inputs.items()})[0]
                 for start in range(0, rows, BATCH)
             ]
         except Exception as error:  # onnxruntime's errors share no base class
@@ -60,13 +67,23 @@ class ExportedModel:
                 " encode them by its schema."
             ) from error
         shape = (rows, len(self.schema["classes"])) if self.schema["classes"] else (rows,)
-        output = np.concatenate(parts) if parts else np.empty(shape, dtype=np.float32)
-        if output.shape != shape:
+        predictions = np.concatenate(parts) if parts else np.empty(shape, dtype=np.float32)
+        if predictions.shape != shape:
             raise ExportError(
-                f"an exported file must give a row of predictions for each row, here {shape}, but gives {output.shape};"
-                " export it again."
+                f"an exported file must give a row of predictions for each row, here {shape}, but gives"
+                f" {predictions.shape}; export it again."
             )
-        return output
+        return predictions
+
+    def _words(self, codes: np.ndarray) -> np.ndarray:
+        """Returns the words that codes [rows, columns] stand for; a missing one is a word of no vocabulary."""
+        words = np.empty(codes.shape, dtype=object)
+        for column, level in enumerate(self.schema["levels"]):
+            missing = ""
+            while missing in level:
+                missing += "?"
+            words[:, column] = np.array([*level, missing], dtype=object)[codes[:, column]]
+        return words
 
 
 def predict_file(model_path: str | Path, data_path: str | Path, out_path: str | Path | None = None) -> pandas.DataFrame:
@@ -79,7 +96,7 @@ def predict_file(model_path: str | Path, data_path: str | Path, out_path: str | 
     Args:
         model_path: an .onnx file written by ``nas.export.export``.
         data_path: a table (.csv, .parquet), or images (a folder, .npz).
-        out_path: a .csv or .parquet file, none of the other two.
+        out_path: a .csv, .json (a list of objects) or .parquet file, none of the other two.
 
     Raises:
         ExportError: the model file is damaged, newer, or not one of ours, or ``out_path`` cannot be written.
@@ -90,12 +107,7 @@ def predict_file(model_path: str | Path, data_path: str | Path, out_path: str | 
     raw, files = _raw_rows(Path(data_path).expanduser(), model)
     frame = _frame(model.predict(raw), model.schema["classes"], files)
     if out is not None:
-        try:
-            frame.to_csv(out, index=False) if out.suffix.lower() == ".csv" else frame.to_parquet(out, index=False)
-        except OSError as error:
-            raise ExportError(
-                f"{str(out)!r} must be writable, but {error.strerror or error}; choose another place."
-            ) from error
+        _write(frame, out)
     return frame
 
 
@@ -116,7 +128,9 @@ def open_model(path: str | Path, threads: int = 0) -> ExportedModel:
             f"a model must be an exported file, but there is none at {str(path)!r}; write one with --export model.onnx."
         )
     content = path.read_bytes()
-    metadata = _metadata(_parse(content, path.name), path.name)
+    parsed = _parse(content, path.name)
+    metadata = _metadata(parsed, path.name)
+    _check_sizes(parsed, path.name)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
@@ -154,6 +168,32 @@ def _parse(content: bytes, name: str) -> onnx.ModelProto:
                 f"{name} must hold its weights itself, but {tensor.name!r} points to another file; export it again."
             )
     return model
+
+
+def _check_sizes(model: onnx.ModelProto, name: str) -> None:
+    """Refuses a network with a tensor that the file makes larger than is reasonable: weights, ends, filled shapes."""
+    import onnx
+
+    sizes = {tensor.name: math.prod(tensor.dims) for tensor in _tensors(model)}
+    for end in (*model.graph.input, *model.graph.value_info, *model.graph.output):
+        dims = [dim.dim_value for dim in end.type.tensor_type.shape.dim if dim.HasField("dim_value")]
+        sizes[end.name] = max(sizes.get(end.name, 0), math.prod(dims))
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute and node.output:
+            constants[node.output[0]] = node.attribute[0].t
+    for node in model.graph.node:
+        for source in node.input if node.op_type in FILLING else ():
+            tensor = constants.get(source)
+            if tensor is not None and tensor.data_type == onnx.TensorProto.INT64 and math.prod(tensor.dims) < 16:
+                values = tensor.int64_data or np.frombuffer(tensor.raw_data[: len(tensor.raw_data) // 8 * 8], "<i8")
+                sizes[source] = max(sizes.get(source, 0), math.prod(abs(int(value)) for value in values))
+    large = max(sizes, key=lambda tensor: sizes[tensor], default="")
+    if sizes and sizes[large] > MAX_ELEMENTS:
+        raise ExportError(
+            f"a tensor in {name} may have {MAX_ELEMENTS:,} elements, but {large[:80]!r} has {sizes[large]:,}; use a"
+            " file that nas exported."
+        )
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
@@ -231,7 +271,9 @@ def _check_ends(session: onnxruntime.InferenceSession, schema: Mapping[str, Any]
     found = {end.name: (end.type, end.shape[1:]) for end in session.get_inputs()}
     outputs = [(end.name, end.shape[1:]) for end in session.get_outputs()]
     classes = len(schema["classes"])
-    if found != wanted or outputs != [("probabilities", [classes]) if classes else ("prediction", [])]:
+    if found != wanted or outputs != (
+        [("label", []), ("probabilities", [classes])] if classes else [("prediction", [])]
+    ):
         raise ExportError(
             f"the network in {name} must take and give what its schema says, but it does not; export it again."
         )
@@ -273,13 +315,34 @@ def _frame(output: np.ndarray, classes: list[str], files: list[str] | None) -> p
     return pandas.DataFrame(columns)
 
 
+def to_json(frame: pandas.DataFrame) -> str:
+    """Returns predictions as a JSON list of objects, a row a line; NaN is null."""
+    import pandas
+
+    rows = frame.astype(object).where(pandas.notna(frame), None).to_dict("records")
+    return "[" + ",\n ".join(json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows) + "]\n"
+
+
+def _write(frame: pandas.DataFrame, out: Path) -> None:
+    """Writes predictions in the format of ``out``'s suffix."""
+    with placed(out) as temporary:
+        if out.suffix.lower() == ".csv":
+            frame.to_csv(temporary, index=False)
+        elif out.suffix.lower() == ".json":
+            temporary.write_text(to_json(frame), encoding="utf-8")
+        else:
+            frame.to_parquet(temporary, index=False)
+
+
 def _checked_out(out: Path, others: tuple[Path, ...]) -> Path:
-    if out.suffix.lower() not in (".csv", ".parquet") or not out.parent.is_dir():
+    if out.suffix.lower() not in OUT_SUFFIXES:
         raise ExportError(
-            f"predictions are written to a .csv or .parquet file in a folder that exists, but got {str(out)!r}."
+            f"predictions are written to a file ending in {', '.join(OUT_SUFFIXES)}, but got {str(out)!r};"
+            f"{nearest(out.suffix, OUT_SUFFIXES)} give it one of these."
         )
     if any(out.resolve() == other.resolve() for other in others):
         raise ExportError(
             f"predictions must not overwrite their own input, but got {str(out)!r} for both; choose another name."
         )
+    check_place(out)
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from conformance_export import chain, expected, network, pictures
 from onnx import TensorProto, helper
 
+from nas.cli import main
 from nas.dataset import load
 from nas.errors import DataError, ExportError
 from nas.export import export
@@ -60,6 +62,28 @@ def test_table_gives_classes_and_probabilities_by_name(classifier, tmp_path):
     assert list(frame.prediction) == [data.classes[code] for code in truth.argmax(axis=1)]
     np.testing.assert_allclose(frame.iloc[:, 1:], truth, atol=1e-5)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "out.csv"), frame, check_dtype=False, rtol=1e-4)
+    assert predict_file(model, tmp_path / "new.csv", tmp_path / "out.csv").equals(frame)  # again: it is replaced
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["new.csv", "out.csv"]
+
+
+def test_the_command_prints_csv_or_json_and_answers_mistakes_in_one_sentence(classifier, tmp_path, capsys):
+    data, model = tmp_path / "new.parquet", str(classifier[2])
+    people().to_parquet(data)
+    truth = predict_file(model, data)
+    assert main(["predict", model, str(data)]) == 0
+    pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(capsys.readouterr().out)), truth, check_dtype=False)
+    assert main(["predict", model, str(data), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    pd.testing.assert_frame_equal(pd.DataFrame(rows), truth, check_dtype=False)
+    out = str(tmp_path / "out.json")
+    assert main(["predict", model, str(data), "--json", "--out", out]) == 0
+    assert json.loads(capsys.readouterr().out) == {"rows": 60, "file": out}
+    assert json.loads((tmp_path / "out.json").read_text()) == rows
+    assert main(["predict", model, str(tmp_path / "none.csv"), "--json"]) == 2
+    error = capsys.readouterr()
+    assert error.out == ""
+    assert error.err.startswith("nas: ")
+    assert error.err.count("\n") == 1
 
 
 def test_order_number_and_company_of_rows_do_not_matter(classifier, tmp_path):
@@ -137,11 +161,12 @@ def test_prediction_loads_no_torch(classifier, tmp_path):
     assert (done.returncode, done.stdout) == (0, "60\n"), done.stderr
 
 
-@pytest.mark.parametrize("out", ["new.csv", "model.onnx", "out.xlsx", "none/out.csv"])
+@pytest.mark.parametrize("out", ["new.csv", "model.onnx", "out.xlsx", "none/out.csv", "folder.csv"])
 def test_predictions_go_to_a_new_table_only(out, classifier, tmp_path):
     people().to_csv(tmp_path / "new.csv", index=False)
     (tmp_path / "model.onnx").write_bytes(classifier[2].read_bytes())
-    with pytest.raises(ExportError, match="predictions"):
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(ExportError, match=r"predictions|folder"):
         predict_file(tmp_path / "model.onnx", tmp_path / "new.csv", tmp_path / out)
     assert len(pd.read_csv(tmp_path / "new.csv")) == 60
 
@@ -206,14 +231,16 @@ def followed_by(operation, *inputs, name="probabilities"):
 
     def spoil(content, folder):
         model = onnx.load_model_from_string(content)
-        model.graph.node[-1].output[0] = "inner"
+        (last,) = (node for node in model.graph.node if "probabilities" in node.output)
+        last.output[0] = "inner"
+        model.graph.node[-2].input[0] = "inner"  # the label is made of them too
         model.graph.initializer.extend(
             helper.make_tensor(f"i{number}", TensorProto.INT64, [len(values)], values)
             for number, values in enumerate(inputs)
         )
         names = [f"i{number}" for number in range(len(inputs))]
         model.graph.node.append(helper.make_node(operation, ["inner", *names], [name]))
-        model.graph.output[0].name = name
+        model.graph.output[1].name = name
         return model.SerializeToString()
 
     return spoil
@@ -226,7 +253,30 @@ def unknown_operation(content, folder):
     return model.SerializeToString()
 
 
+def filled(size, operation="ConstantOfShape"):
+    """Returns a spoiler that adds a tensor of ``size`` ones to the network."""
+
+    def spoil(content, folder):
+        model = onnx.load_model_from_string(content)
+        model.graph.initializer.append(helper.make_tensor("size", TensorProto.INT64, [2], [size, size]))
+        inputs = ["size"] if operation == "ConstantOfShape" else ["one", "size"]
+        model.graph.initializer.append(helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0]))
+        model.graph.node.append(helper.make_node(operation, inputs, ["large"]))
+        return model.SerializeToString()
+
+    return spoil
+
+
+def declared_large(content, folder):
+    model = onnx.load_model_from_string(content)
+    model.graph.initializer.append(TensorProto(name="large", data_type=TensorProto.FLOAT, dims=[10**12, 10**6]))
+    return model.SerializeToString()
+
+
 SPOILED = {
+    "filled": (filled(10**6), "may have 268,435,456 elements, but 'size' has 1,000,000,000,000"),
+    "expanded": (filled(10**6, "Expand"), "may have 268,435,456 elements"),
+    "declared large": (declared_large, "may have 268,435,456 elements, but 'large'"),
     "truncated": (lambda content, folder: content[: len(content) // 2], "damaged"),
     "text": (lambda content, folder: b"not a network\n" * 99, "damaged"),
     "empty": (lambda content, folder: b"", "must be a network that nas exported"),

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING
 
 from nas.errors import ExportError, nearest
 from nas.export.check import ExportReport
+from nas.placed import check_place
 
 if TYPE_CHECKING:
     from nas.dataset import Dataset
     from nas.model import Predictor
+    from nas.operations import Operation
 
 __all__ = ["FORMATS", "ExportReport", "check_suffix", "export"]
 
-FORMATS: tuple[str, ...] = (".onnx", ".json")
+FORMATS: tuple[str, ...] = (".onnx", ".pt2", ".py", ".json", ".svg")
 
 
 def export(
@@ -30,38 +32,53 @@ def export(
     *,
     settings: Mapping[str, object] | None = None,
     scores: Mapping[str, object] | None = None,
+    operations: Mapping[str, Operation] | None = None,
 ) -> ExportReport:
     """Returns the report on ``path``, written in the format of its suffix and checked on rows of ``data``.
 
-    ``.onnx`` is the whole network, raw rows in, predictions out; ``.json`` the architecture alone. ``settings`` and
-    ``scores`` travel with the network as metadata. Where the check fails nothing is left behind, and an older file at
-    ``path`` stays.
+    ``.onnx`` is the whole network, raw rows in, class names and probabilities out, for any ONNX runtime; ``.pt2`` the
+    same as a ``torch.export`` program; ``.py`` readable source that needs torch alone, with its weights beside it in a
+    ``.safetensors``; ``.json`` the architecture alone, ``.svg`` a drawing of it. ``settings`` and ``scores`` travel
+    with the network as metadata; ``operations`` are those of the search space, whose source a ``.py`` includes. An
+    older file at ``path`` is replaced; where the check fails nothing is left behind, and the older file stays.
+
+    A ``.py`` is checked in a fresh process, which takes as long as importing torch; the others in this one, by reading
+    the file and running it.
 
     Raises:
         ExportError: the suffix is unknown, the file cannot be written, or it does not agree with ``predictor``.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     suffix = check_suffix(path)
-    if suffix == ".onnx":
-        from nas.export.onnx import export_onnx
+    if suffix == ".svg":
+        from nas.export.svg import export_svg
 
-        return export_onnx(predictor, data, path, settings=settings, scores=scores)
-    from nas.export.json import export_json
+        return export_svg(predictor.network.architecture, path)
+    if suffix == ".json":
+        from nas.export.json import export_json
 
-    return export_json(predictor.network.architecture, path)
+        return export_json(predictor.network.architecture, path)
+    if suffix == ".py":
+        from nas.export.python import export_python
+        from nas.operations import BUILTIN
+
+        known = BUILTIN if operations is None else operations
+        return export_python(predictor, data, path, settings=settings, scores=scores, operations=known)
+    if suffix == ".pt2":
+        from nas.export.pt2 import export_pt2 as export_network
+    else:
+        from nas.export.onnx import export_onnx as export_network
+    return export_network(predictor, data, path, settings=settings, scores=scores)
 
 
 def check_suffix(path: str | os.PathLike[str]) -> str:
-    """Returns the suffix of ``path`` in lower case; ExportError where no format has it or its folder is not there."""
-    path = Path(path)
+    """Returns the suffix of ``path`` in lower case; ExportError where no format has it or no file can be put there."""
+    path = Path(path).expanduser()
     suffix = path.suffix.lower()
-    if suffix in FORMATS:
-        if not path.resolve().parent.is_dir():
-            raise ExportError(
-                f"a file is written into a folder that exists, but {path.parent} does not; create it first."
-            )
-        return suffix
-    raise ExportError(
-        f"the suffix of an exported file must be one of {', '.join(FORMATS)}, but got {path.name!r};"
-        f"{nearest(suffix, FORMATS)} for example {path.stem or 'model'}.onnx."
-    )
+    if suffix not in FORMATS:
+        raise ExportError(
+            f"the suffix of an exported file must be one of {', '.join(FORMATS)}, but got {path.name!r};"
+            f"{nearest(suffix, FORMATS)} for example {path.stem or 'model'}.onnx."
+        )
+    check_place(path)
+    return suffix

@@ -1,19 +1,18 @@
-"""What every format shares: rows to check on, the comparison, the time of a row, how a file appears, the report.
+"""What every format shares: rows to check on, the comparison, the time of a row, the report, metadata.
 
-Nothing here knows a format. A format hands over a function from raw arrays to predictions and gets the largest
+Nothing here knows a format. A format hands over a function from batches of raw rows to predictions and gets the largest
 difference back; its file takes its place only when everything was right.
 """
 
 from __future__ import annotations
 
-import os
-import secrets
+import copy
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,12 +20,14 @@ from nas.errors import ExportError
 
 if TYPE_CHECKING:
     from nas.dataset import Dataset
+    from nas.model import Predictor
 
 Raw = Mapping[str, np.ndarray]  # the arrays of Dataset.inputs: a batch of raw rows
 Predict = Callable[[Raw], np.ndarray]  # raw rows -> [batch, classes] probabilities or [batch] values
+PredictAll = Callable[[Sequence[Raw]], Sequence[np.ndarray]]  # the same for several batches
 
 TOLERANCE = 1e-4  # largest difference allowed, relative to max(1, max|output|)
-BATCHES = (1, 2, 7, 256)  # batch sizes that are tried; the last is repeated
+BATCHES = (1, 2, 7, 1000)  # batch sizes that are tried; the last is repeated
 ROWS = 512  # real rows that are compared at most
 GAPS = 64  # rows with values taken out that are compared at most
 BYTES = 64 * 2**20  # of raw rows that are compared at most
@@ -36,8 +37,8 @@ BYTES = 64 * 2**20  # of raw rows that are compared at most
 class ExportReport:
     """What was written, and how well it agrees with the network.
 
-    ``bytes`` on disk, the largest absolute difference over ``rows_checked`` raw rows, and the median milliseconds of
-    one row alone on one thread; both are None for a format that does not predict.
+    ``bytes`` on disk, the largest absolute difference over ``rows_checked`` raw rows (None for a format that does not
+    predict), and the median milliseconds of one row alone on one thread (None where that was not measured).
     """
 
     path: Path
@@ -51,24 +52,34 @@ class ExportReport:
         return f"{self.path}{checked}"
 
 
-def verify(found: Predict, expected: Predict, data: Dataset) -> tuple[float, int]:
-    """Returns the largest absolute difference of two predictors on raw rows of ``data``, and the rows compared.
+def verify(found: PredictAll, predictor: Predictor, data: Dataset) -> tuple[float, int]:
+    """Returns the largest absolute difference of a file to ``predictor`` on raw rows of ``data``, and their number.
 
-    The rows are real ones in batches of 1, 2, 7 and 256, then some of them with values taken out, so that every column
-    is missing once.
+    The rows are real ones in batches of 1, 2, 7 and 1000, then some of them with values taken out, so that every column
+    is missing once. ``predictor`` is on the CPU and in evaluation mode.
 
     Raises:
         ExportError: a prediction is not finite, has another shape, or differs by more than
             ``TOLERANCE`` x max(1, max|output|).
     """
-    largest, rows = 0.0, 0
-    for batches in (real_batches(data), gap_batches(data)):
-        outputs = [(expected(batch), found(batch)) for batch in batches]
-        scale = max((float(np.abs(truth).max(initial=0.0)) for truth, _ in outputs), default=0.0)
-        for truth, output in outputs:
-            largest = max(largest, _difference(truth, output, TOLERANCE * max(1.0, scale)))
-            rows += len(truth)
-    return largest, rows
+    batches = [*real_batches(data), *gap_batches(data)]
+    return compare(found(batches), [_expected(predictor, batch) for batch in batches])
+
+
+def _expected(predictor: Predictor, raw: Raw) -> np.ndarray:
+    import torch
+
+    with torch.inference_mode():
+        output: np.ndarray = predictor(*(torch.from_numpy(raw[name]) for name in predictor.preprocess.raw)).numpy()
+    return output
+
+
+def compare(outputs: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> tuple[float, int]:
+    """Returns the largest absolute difference of predictions to those expected, and the rows; raises as ``verify``."""
+    scale = max((float(np.abs(truth).max(initial=0.0)) for truth in truths), default=0.0)
+    allowed = TOLERANCE * max(1.0, scale)
+    differences = [_difference(truth, output, allowed) for truth, output in zip(truths, outputs, strict=True)]
+    return max(differences, default=0.0), sum(map(len, truths))
 
 
 def _difference(truth: np.ndarray, output: np.ndarray, allowed: float) -> float:
@@ -102,8 +113,8 @@ def real_batches(data: Dataset) -> list[Raw]:
     size = sum(array[:1].nbytes for array in data.inputs.values())
     count = max(BATCHES[1], min(ROWS, len(data), BYTES // max(size, 1)))
     spread = np.linspace(0, len(data) - 1, count).astype(np.int64)
-    batches = [np.resize(spread, length) for length in BATCHES]
-    batches += [spread[start : start + BATCHES[-1]] for start in range(BATCHES[-1], count, BATCHES[-1])]
+    most = max(BATCHES[-2], BYTES // max(size, 1))
+    batches = [np.resize(spread, min(length, most)) for length in BATCHES]
     return [{name: array[rows] for name, array in data.inputs.items()} for rows in batches]
 
 
@@ -142,24 +153,37 @@ def milliseconds_per_row(predict: Predict, data: Dataset, runs: int = 200, secon
     return 1000 * float(np.median(times))
 
 
-@contextmanager
-def placed(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside ``path`` that takes its place when the block ends well, else vanishes.
+def on_cpu(predictor: Predictor) -> Predictor:
+    """Returns a copy of ``predictor`` on the CPU in evaluation mode, without gradients."""
+    return copy.deepcopy(predictor).cpu().eval().requires_grad_(False)
 
-    Raises:
-        ExportError: the place cannot be written to.
-    """
-    if path.is_dir() or not path.parent.is_dir():
-        raise ExportError(
-            f"an export needs a file name in a folder that exists, but got {str(path)!r}; create {path.parent} first."
-        )
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise ExportError(
-            f"{str(path)!r} must be writable, but {error.strerror or error}; choose another place for the export."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+
+def metadata(
+    predictor: Predictor, data: Dataset, settings: Mapping[str, object], scores: Mapping[str, object]
+) -> dict[str, Any]:
+    """Returns what travels with a network, as JSON values: schema, architecture, settings and scores."""
+    return {
+        "schema": data.schema(),
+        "architecture": predictor.network.architecture.to_dict(),
+        "settings": _finite(dict(settings)),
+        "scores": _finite(dict(scores)),
+    }
+
+
+def _finite(value: Any) -> Any:
+    """Returns ``value`` with numbers JSON has no word for (NaN, infinity) as None and numpy's numbers as Python's."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def reason_of(error: BaseException) -> str:
+    """Returns the first line of what went wrong at the root of ``error``, for a sentence."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    line = str(error).strip().partition("\n")[0][:200].rstrip(".")
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from nas.architecture import Architecture
 from nas.errors import ExportError
-from nas.export.check import ExportReport, placed
+from nas.export.check import ExportReport
+from nas.placed import placed
 
 
 def export_json(architecture: Architecture, path: Path) -> ExportReport:

@@ -1,30 +1,32 @@
-"""The whole network as one ONNX file: raw rows in, predictions out, the schema beside them as metadata.
+"""The whole network as one ONNX file: raw rows in, class names and probabilities out, the schema as metadata.
 
-The file takes ``numeric`` float32 (NaN = missing), ``categorical`` int64 codes (-1 = missing) or ``image`` uint8,
-each with a first axis named ``batch``, and gives ``probabilities`` [batch, classes] or ``prediction`` [batch] in the
-target's units. Class names, feature names and vocabularies are JSON under the metadata key ``nas``; ``nas.prediction``
-reads them back and defines their format.
+The file takes ``numeric`` float32 (NaN = missing), ``categorical`` strings (anything not in the vocabulary, such as the
+empty string, = missing) or ``image`` uint8, each with a first axis named ``batch``, and gives ``label`` [batch] strings
+and ``probabilities`` [batch, classes], or ``prediction`` [batch] in the target's units. Words become codes, and codes
+class names, by the standard operation ``LabelEncoder`` (domain ai.onnx.ml), so that any runtime can feed raw rows.
+Class names, feature names and vocabularies are also JSON under the metadata key ``nas``; ``nas.prediction`` reads them
+back and defines their format.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
-import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import onnx
 import torch
 import torch.onnx
+from onnx import TensorProto, helper
 
 from nas.errors import ExportError
-from nas.export.check import ExportReport, Raw, milliseconds_per_row, placed, verify
+from nas.export.check import ExportReport, metadata, milliseconds_per_row, on_cpu, reason_of, verify
+from nas.export.pt2 import trace
+from nas.placed import placed
 from nas.prediction import FORMAT_VERSION, METADATA_KEY, open_model
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from nas.model import Predictor
 
 OPSET = 18  # the oldest that torch writes without a conversion: read by every runtime since 2023
+OPSET_ML = 3  # of ai.onnx.ml
+CODES = "categorical/codes"  # the input of the converted graph, inside the file
 MAX_BYTES = 2**31 - 2**20  # one protocol buffer holds less than 2 GiB
 
 
@@ -57,41 +61,39 @@ def export_onnx(
             f"an ONNX file holds at most {MAX_BYTES:,} bytes of weights, but this network has {size:,};"
             " search smaller ones."
         )
-    predictor = copy.deepcopy(predictor).cpu().eval()
-    output = "probabilities" if data.task == "classification" else "prediction"
-    model = _convert(predictor, data, output)
-    _annotate(model, _metadata(predictor, data, settings or {}, scores or {}))
+    predictor = on_cpu(predictor)
+    model = _convert(predictor, data)
+    _strip(model)
+    if "categorical" in predictor.preprocess.raw:
+        _take_words(model.graph, data.levels)
+    if data.classes:
+        _name_classes(model.graph, data.classes)
+    del model.opset_import[:]
+    model.opset_import.extend([helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", OPSET_ML)])
+    information = {"format": FORMAT_VERSION} | metadata(predictor, data, settings or {}, scores or {})
+    text = json.dumps(information, allow_nan=False, ensure_ascii=False, sort_keys=True)
+    model.metadata_props.add(key=METADATA_KEY, value=text)
     with placed(path) as temporary:
         temporary.write_bytes(model.SerializeToString())
         written = open_model(temporary, threads=1)
-
-        def expected(raw: Raw) -> np.ndarray:
-            with torch.inference_mode():
-                return predictor(*(torch.from_numpy(raw[name]) for name in predictor.preprocess.raw)).numpy()
-
-        difference, rows = verify(written.predict, expected, data)
-        return ExportReport(
-            path, temporary.stat().st_size, difference, rows, milliseconds_per_row(written.predict, data)
-        )
+        difference, rows = verify(lambda batches: [written.predict(batch) for batch in batches], predictor, data)
+        time = milliseconds_per_row(written.predict, data)
+        return ExportReport(path, temporary.stat().st_size, difference, rows, time)
 
 
-def _convert(predictor: Predictor, data: Dataset, output: str) -> onnx.ModelProto:
-    """Returns ``predictor`` as an ONNX graph with a free batch size.
-
-    It is traced with two rows, because one row would fix the batch size at one.
-    """
-    names = tuple(predictor.preprocess.raw)
-    arguments = tuple(torch.from_numpy(data.inputs[name][np.arange(2) % len(data)]) for name in names)
+def _convert(predictor: Predictor, data: Dataset) -> onnx.ModelProto:
+    """Returns ``predictor`` as an ONNX graph with a free batch size, which takes categories as ``CODES``."""
+    names = predictor.preprocess.raw
     shapes = (tuple({0: torch.export.Dim("batch")} for _ in names),)
+    output = "probabilities" if data.task == "classification" else "prediction"
     try:
         with torch.no_grad(), _quiet():
-            program = torch.export.export(predictor, arguments, dynamic_shapes=shapes, strict=False)
             converted = torch.onnx.export(
-                program,
+                trace(predictor, data),
                 dynamo=True,
                 verbose=False,
                 opset_version=OPSET,
-                input_names=names,
+                input_names=[CODES if name == "categorical" else name for name in names],
                 output_names=[output],
                 dynamic_shapes=shapes,
                 external_data=False,
@@ -100,13 +102,9 @@ def _convert(predictor: Predictor, data: Dataset, output: str) -> onnx.ModelProt
         onnx.checker.check_model(converted.model_proto, full_check=True)
         return converted.model_proto
     except Exception as error:  # torch raises of many kinds here; each means that this network has no ONNX form
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        reason = str(cause).strip().partition("\n")[0][:200].rstrip(".")
         raise ExportError(
             "a network exports to ONNX when each operation has an ONNX form and a free batch size, but"
-            f" {type(cause).__name__}: {reason}; leave the operation out of the search space, or write it with simpler"
+            f" {reason_of(error)}; leave the operation out of the search space, or write it with simpler"
             " torch operations."
         ) from error
 
@@ -125,40 +123,50 @@ def _quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _metadata(
-    predictor: Predictor, data: Dataset, settings: Mapping[str, object], scores: Mapping[str, object]
-) -> dict[str, Any]:
-    return {
-        "format": FORMAT_VERSION,
-        "schema": data.schema(),
-        "architecture": predictor.network.architecture.to_dict(),
-        "settings": _finite(dict(settings)),
-        "scores": _finite(dict(scores)),
-    }
-
-
-def _finite(value: Any) -> Any:
-    """Returns ``value`` with numbers JSON has no word for (NaN, infinity) as None and numpy's numbers as Python's."""
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _annotate(model: onnx.ModelProto, metadata: Mapping[str, Any]) -> None:
-    """Puts ``metadata`` into ``model`` in place of what the converter left.
-
-    That is the stack trace of every node, with paths of this machine: a third of the size of a small network.
-    """
+def _strip(model: onnx.ModelProto) -> None:
+    """Removes what the converter left behind: the stack trace of every node, with paths of this machine."""
     graph = model.graph
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
     graph.ClearField("value_info")
     model.ClearField("metadata_props")
-    model.metadata_props.add(
-        key=METADATA_KEY, value=json.dumps(metadata, allow_nan=False, ensure_ascii=False, sort_keys=True)
-    )
+
+
+def _take_words(graph: onnx.GraphProto, levels: Sequence[Sequence[str]]) -> None:
+    """Puts an input of strings, ``categorical`` [batch, columns], in front of the input of codes."""
+    codes = next(end for end in graph.input if end.name == CODES)
+    words = helper.make_tensor_value_info("categorical", TensorProto.STRING, ["batch", len(levels)])
+    nodes = []
+    for column, level in enumerate(levels):
+        name = f"categorical/{column}"
+        graph.initializer.append(helper.make_tensor(f"{name}/index", TensorProto.INT64, [1], [column]))
+        nodes.append(helper.make_node("Gather", ["categorical", f"{name}/index"], [f"{name}/word"], axis=1))
+        attributes: dict[str, Any] = {
+            "keys_strings": level or [""],
+            "values_int64s": list(range(len(level))) or [-1],
+        }
+        nodes.append(_label_encoder(f"{name}/word", f"{name}/code", default_int64=-1, **attributes))
+    nodes.append(helper.make_node("Concat", [f"categorical/{i}/code" for i in range(len(levels))], [CODES], axis=1))
+    _replace(graph.input, [words if end is codes else end for end in graph.input])
+    _replace(graph.node, [*nodes, *graph.node])
+
+
+def _name_classes(graph: onnx.GraphProto, classes: Sequence[str]) -> None:
+    """Adds the output ``label`` [batch], the name of the likeliest class, in front of ``probabilities``."""
+    graph.node.append(helper.make_node("ArgMax", ["probabilities"], ["label/code"], axis=1, keepdims=0))
+    names: dict[str, Any] = {"keys_int64s": range(len(classes)), "values_strings": classes}
+    graph.node.append(_label_encoder("label/code", "label", **names))
+    label = helper.make_tensor_value_info("label", TensorProto.STRING, ["batch"])
+    _replace(graph.output, [label, *graph.output])
+
+
+def _label_encoder(source: str, target: str, **attributes: Any) -> onnx.NodeProto:
+    return helper.make_node("LabelEncoder", [source], [target], domain="ai.onnx.ml", **attributes)
+
+
+def _replace(field: Any, items: Sequence[Any]) -> None:
+    """Sets a repeated field of a protocol buffer to ``items``, which may be its own."""
+    copies = [type(item).FromString(item.SerializeToString()) for item in items]
+    del field[:]
+    field.extend(copies)
