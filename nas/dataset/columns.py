@@ -100,13 +100,34 @@ def read_numbers(column: pd.Series) -> np.ndarray:
     if not pd.api.types.is_numeric_dtype(column):
         truth = {True: 1.0, False: 0.0, "True": 1.0, "False": 0.0, "true": 1.0, "false": 0.0}
         column = column.astype(object).map(lambda v: truth.get(v, v) if isinstance(v, bool | np.bool_ | str) else v)
-        plain = pd.to_numeric(column, errors="coerce")
+        plain = _to_numeric(column)
         odd = (plain.isna() & column.notna()).to_numpy()
         if odd.any():
             column = column.where(~odd, column.map(lambda v: _undecorated(v) if isinstance(v, str) else v))
-            plain = pd.to_numeric(column, errors="coerce")
+            plain = _to_numeric(column)
         column = plain
+    if column.dtype.kind == "c":
+        return np.full(len(column), np.nan)
     return column.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _to_numeric(column: pd.Series) -> pd.Series:
+    import pandas as pd
+
+    try:
+        plain: pd.Series = pd.to_numeric(column, errors="coerce")
+        return plain if plain.dtype.kind != "O" else plain.map(_float).astype(np.float64)
+    except OverflowError:  # whole numbers beyond 1e308
+        return column.map(_float).astype(np.float64)
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+    except (TypeError, ValueError):
+        return float("nan")
 
 
 def _undecorated(text: str) -> str:

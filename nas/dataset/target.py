@@ -172,7 +172,10 @@ def _blank(value: object, name: str) -> bool:
         return not value.strip()
     if not isinstance(value, numbers.Real | np.bool_):
         raise DataError(f"target {name!r} must be numbers or text, but holds a {type(value).__name__}; convert it.")
-    return not np.isfinite(float(value))
+    try:
+        return not np.isfinite(float(value))
+    except OverflowError:  # a whole number beyond 1e308
+        return True
 
 
 def _plain(values: np.ndarray, name: str) -> np.ndarray:
