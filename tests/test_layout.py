@@ -50,7 +50,7 @@ ROOMS: dict[str, tuple[str, bool]] = {
         False,
     ),
     "study": ("architecture metrics record space", False),
-    "report": ("architecture metrics protocol record", False),
+    "report": ("architecture draw metrics protocol record", False),
     "cli": (
         "comparison dataset evaluation export loop metadataset metrics prediction record report result sketch study training",
         False,

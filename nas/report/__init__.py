@@ -1,7 +1,7 @@
 """One search as one HTML file: readable anywhere, without a server, a script or another file.
 
-``content`` is what it says, ``account`` what a search says of itself beside its records, ``page``, ``charts`` and
-``picture`` how it looks. Reports read; nothing is trained, asked or stored here.
+``content`` is what it says, ``account`` what a search says of itself beside its records, ``page`` and ``charts`` how it
+looks. Reports read; nothing is trained, asked or stored here.
 """
 
 from nas.report.account import Account, Voices, account_at_end, account_at_start, candidate, versions

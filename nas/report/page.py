@@ -12,15 +12,16 @@ from typing import Any
 
 from markupsafe import Markup
 
+from nas.draw import svg
 from nas.record import Record
 from nas.report import charts
 from nas.report.account import candidate
 from nas.report.content import Content
-from nas.report.picture import picture
 
 MOST_ROWS = 1_000  # trials in the table
 MOST_CURVES, MOST_EPOCHS = 150, 50  # drawn, and points of each
 MOST_DOTS, MOST_WHISKERS = 1_500, 60  # trials in the chart of the best so far, and up to when with their errors
+MOST_NODES = 200  # operations in a picture
 MOST_FAILURES = 30  # different messages
 MOST_VOICES, LOUD = 15, 0.005  # past datasets with a row of their own, and the share from which they have one
 
@@ -199,9 +200,14 @@ def _found(content: Content) -> dict[str, Any] | None:
         "figures": [(name, text) for name, text in figures if text != "–"],
         "metrics": [(METRICS.get(name, name), number(v)) for name, v in others if name != content.shown],
         "settings": [(name, setting(value)) for name, value in sorted(record.settings.items())],
-        "picture": picture(record.architecture),
+        "picture": _picture(record),
         "where": where,
     }
+
+
+def _picture(record: Record) -> Markup | None:
+    """Returns the drawing of an architecture, None where it is too large to be read; names in it are escaped."""
+    return Markup(svg(record.architecture)) if len(record.architecture.nodes) <= MOST_NODES else None
 
 
 def _rows(content: Content) -> list[dict[str, Any]]:
@@ -357,7 +363,7 @@ def _voices(content: Content) -> dict[str, Any] | None:
     others = len(rest) + end.others
     return {
         "rows": rows,
-        "largest": max([end.own, *(share for _, share in loud)]) or 1.0,
+        "largest": max([end.own, sum(rest) + end.others_share, *(share for _, share in loud)]) or 1.0,
         "others": others,
         "others_share": sum(rest) + end.others_share,
         "compared": compared,
