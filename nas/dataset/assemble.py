@@ -21,8 +21,6 @@ from nas.errors import DataError, nearest
 
 TRAIN, TEST, VALIDATION = 0, 1, 2
 """What a row is for; the numbers ``split`` has in archives."""
-SPARSE_BYTES = 2**31
-"""A sparse matrix that would be larger than this as dense 32-bit floats is refused."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +117,7 @@ def _part(source: Source, count: int) -> np.ndarray:
 def _as_frame_or_array(X: Any) -> Any:
     if isinstance(X, Inputs) or hasattr(X, "iloc"):
         return X.to_frame() if hasattr(X, "to_frame") and not hasattr(X, "columns") else X
-    X = _dense(X) if hasattr(X, "toarray") else to_array(X, "X")
+    X = table.dense(X) if hasattr(X, "toarray") else to_array(X, "X")
     if X.ndim == 0:
         raise DataError(f"X must be [rows, columns], but is a single {type(X.item()).__name__}; pass (X, y).")
     if X.ndim == 2 and X.dtype.kind in "OUSMm":
@@ -127,20 +125,6 @@ def _as_frame_or_array(X: Any) -> Any:
 
         return pd.DataFrame(X, columns=[f"f{i}" for i in range(X.shape[1])]).infer_objects()
     return X
-
-
-def _dense(X: Any) -> np.ndarray:
-    """Returns a sparse matrix as a dense one in 32-bit floats."""
-    size = 4 * int(np.prod(X.shape, dtype=np.float64))
-    if size > SPARSE_BYTES:
-        shape = " x ".join(map(str, X.shape))
-        raise DataError(
-            f"a sparse X is read as a dense one, but {shape} would take {size / 2**30:,.1f} GiB;"
-            " keep its commonest columns, or reduce them (sklearn.decomposition.TruncatedSVD)."
-        )
-    if X.dtype.kind not in "biuf":
-        raise DataError(f"X must hold numbers, but is sparse {X.dtype}; convert it.")
-    return np.asarray(X.astype(np.float32).toarray())
 
 
 def to_array(values: Any, what: str) -> np.ndarray:

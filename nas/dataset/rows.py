@@ -20,8 +20,8 @@ def encode_rows(data: Any, schema: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Returns the raw inputs (as in ``Dataset.inputs``) of new rows, encoded as the training rows were.
 
     Args:
-        data: a DataFrame or a .csv / .parquet file with the training columns by name (others are ignored); an array
-            with the training columns in order; an .npz file; a mapping of inputs, checked and passed on; for images an
+        data: a DataFrame (or a table of another library, or a .csv / .parquet file) with the training columns by name,
+            others are ignored; an array with the training columns in order; an .npz file; a mapping of inputs, checked and passed on; for images an
             array, a file, a list of files or a folder, resized to the training size.
         schema: what ``Dataset.schema()`` returned, also after a round trip through JSON.
 
@@ -32,7 +32,8 @@ def encode_rows(data: Any, schema: Mapping[str, Any]) -> dict[str, np.ndarray]:
         raise DataError(
             f"the schema must have version 1, but has {schema.get('schema')!r}; use the matching nas version."
         )
-    if isinstance(data, Mapping) and not hasattr(data, "iloc"):
+    data = table.as_frame(data)
+    if isinstance(data, Mapping) and not hasattr(data, "toarray"):
         return _checked(dict(data), schema)
     if schema["kind"] == "image":
         return _checked({"image": _images(data, schema["shape"])}, schema)
@@ -41,7 +42,7 @@ def encode_rows(data: Any, schema: Mapping[str, Any]) -> dict[str, np.ndarray]:
     if isinstance(data, Inputs):
         return _checked(dict(data.arrays), schema)
     if not hasattr(data, "iloc"):
-        return _array(data.toarray() if hasattr(data, "toarray") else np.asarray(data), schema)
+        return _array(table.dense(data) if hasattr(data, "toarray") else np.asarray(data), schema)
     return table.encode_frame(data, schema)
 
 
@@ -119,7 +120,7 @@ def _checked(inputs: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, np.
     dtypes = {"numeric": np.float32, "categorical": np.int64, "image": np.uint8}
     for key, width in widths.items():
         if key not in inputs or np.shape(inputs[key])[1:] != width:
-            given = np.shape(inputs[key])[1:] if key in inputs else ", ".join(inputs) or "nothing"
+            given = np.shape(inputs[key])[1:] if key in inputs else ", ".join(map(str, inputs)) or "nothing"
             raise DataError(f"input {key!r} must have shape {width} a row, but got {given}; pass it as in training.")
     arrays = {key: np.asarray(inputs[key]).astype(dtypes[key], copy=False) for key in widths}
     if "numeric" in arrays:

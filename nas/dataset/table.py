@@ -18,6 +18,8 @@ from nas.errors import DataError, nearest
 if TYPE_CHECKING:
     import pandas as pd
 
+SPARSE_BYTES = 2**31
+"""A sparse matrix that would be larger than this as dense 32-bit floats is refused."""
 LISTED = 20
 """Column names an error lists at most."""
 
@@ -129,6 +131,20 @@ def as_frame(data: Any) -> Any:
         kind = type(data).__name__
         raise DataError(f"a {kind} must convert to pandas, but does not ({error}); pass a DataFrame.") from error
     return data
+
+
+def dense(X: Any) -> np.ndarray:
+    """Returns a sparse matrix as a dense one in 32-bit floats; DataError where it is too large or holds no numbers."""
+    size = 4 * int(np.prod(X.shape, dtype=np.float64))
+    if size > SPARSE_BYTES:
+        shape = " x ".join(map(str, X.shape))
+        raise DataError(
+            f"a sparse X is read as a dense one, but {shape} would take {size / 2**30:,.1f} GiB;"
+            " keep its commonest columns, or reduce them (sklearn.decomposition.TruncatedSVD)."
+        )
+    if X.dtype.kind not in "biuf":
+        raise DataError(f"X must hold numbers, but is sparse {X.dtype}; convert it.")
+    return np.asarray(X.astype(np.float32).toarray())
 
 
 def column_names(frame: pd.DataFrame) -> list[str]:
