@@ -37,8 +37,8 @@ def of_result(result: Result) -> Content:
         dataset=data.fingerprint,
         space=result.space.name,
         seed=result.seed,
-        created=min(record.created for record in records),
-        finished=max(record.created for record in records),
+        created=min((record.created for record in records), default=""),
+        finished=max((record.created for record in records), default=""),
     )
     kept = DatasetInfo(
         fingerprint=data.fingerprint,
