@@ -1,85 +1,142 @@
 """Does a search survive ``kill -9`` at any moment?
 
-``python -m benchmarks.kill --out FILE.json [--kills 10] [--trials 8]``
+``python -m benchmarks.kill --out FILE.json [--kills 100] [--trials 8] [--controller meta]``
 
-Starts a search from the command line, kills it at a random moment, starts it again, and so on; then lets it finish and
-compares it, bit for bit, with the same search never interrupted.
+Starts a search, kills it at a random moment, starts it again, and so on; whenever one comes to its end it is compared,
+bit for bit, with the same search never interrupted, and another is begun. Each search is a process of its own that runs
+the command line; it is forked from one that has imported everything, so that no kill falls into 5 s of imports. The
+database is checked after every kill.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.record import write
 from nas.metadataset import MetaDataset
 
+IMPORTED = (
+    *("nas.cli", "nas.loop", "nas.training", "nas.controllers.meta", "nas.metafeatures", "nas.export", "search_spaces"),
+    *("optuna", "pandas", "pyarrow.parquet", "scipy.stats", "sklearn.ensemble", "sklearn.linear_model"),
+    *("sklearn.gaussian_process", "sklearn.datasets", "sqlalchemy.dialects.sqlite", "torch._dynamo", "tqdm"),
+)
+Trace = list[tuple[object, ...]]
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--trials", type=int, default=8)
+    parser.add_argument("--controller", default="meta")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    rng = np.random.default_rng(options.seed)
+    for name in IMPORTED:
+        importlib.import_module(name)
+    words = ["--trials", str(options.trials), "--controller", options.controller]
     with tempfile.TemporaryDirectory() as folder:
-        killed, whole = Path(folder) / "killed.db", Path(folder) / "whole.db"
-        started = time.monotonic()
-        subprocess.run(command(whole, options.trials), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        duration = time.monotonic() - started
-        moments = []
-        while len(moments) < options.kills:
-            seconds = float(rng.uniform(0, duration))
-            if not kill(command(killed, options.trials), seconds):  # it had ended: begin anew
-                killed.unlink()
-                continue
-            moments.append(seconds)
-            print(f"kill {len(moments)}: after {seconds:.1f} s, {count(killed)} records kept", flush=True)
-        subprocess.run(
-            command(killed, options.trials), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        result = {
-            "kills": options.kills,
-            "seconds of each": moments,
-            "seconds uninterrupted": duration,
-            "records": count(killed),
-            "same as uninterrupted": trace(killed) == trace(whole),
-            "twice": len(trace(killed)) - len(set(trace(killed))),
-            "integrity": sqlite3.connect(killed).execute("pragma integrity_check").fetchone()[0],
-        }
+        result = campaign(Path(folder), options.kills, words, np.random.default_rng(options.seed))
     print(result)
     write(options.out, result)
 
 
-def command(history: Path, trials: int) -> list[str]:
-    words = ["search", "iris", "--trials", str(trials), "--history", str(history), "--no-compare"]
-    return [sys.executable, "-m", "nas", *words]
+def campaign(folder: Path, kills: int, words: list[str], rng: np.random.Generator) -> dict[str, Any]:
+    """Returns what became of ``kills`` kills."""
+    whole, killed = folder / "whole.db", folder / "killed.db"
+    started = time.monotonic()
+    if end(start(whole, words)) != 0:
+        raise RuntimeError("the search that nobody interrupts failed")
+    duration = time.monotonic() - started
+    truth, moments, same, lost, unsound = trace(whole), [], [], 0, 0
+    held: Trace = []
+    was_killed = False
+    while len(moments) < kills or was_killed:
+        seconds = float(rng.uniform(0, duration)) if len(moments) < kills else float("inf")
+        was_killed = kill(start(killed, words), seconds)
+        unsound += not is_sound(killed)
+        now = trace(killed) if killed.exists() else []
+        lost += len(set(held) - set(now))
+        held = now
+        if was_killed:
+            moments.append(seconds)
+            print(f"kill {len(moments)}: after {seconds:.1f} s, {len(held)} records kept", flush=True)
+            continue
+        same.append(held == truth)
+        print(f"search {len(same)} ended, same as uninterrupted: {same[-1]}", flush=True)
+        killed.unlink()
+        held = []
+    return {
+        "kills": len(moments),
+        "seconds of each": moments,
+        "seconds uninterrupted": duration,
+        "records of a search": len(truth),
+        "searches ended after kills": len(same),
+        "same as uninterrupted": sum(same),
+        "records lost": lost,
+        "integrity checks failed": unsound,
+    }
 
 
-def kill(words: list[str], seconds: float) -> bool:
-    """Starts a command and kills it after so many seconds; returns whether it was still running."""
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(seconds)
-    alive = process.poll() is None
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    return alive
+def start(history: Path, words: list[str]) -> int:
+    """Starts a search in a process of its own and returns its id."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        from nas.cli import main as command
+
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 1)
+        os.dup2(silence, 2)
+        code = command(["search", "iris", "--history", str(history), "--no-compare", *words])
+        os._exit(code)
+    finally:
+        os._exit(1)
 
 
-def count(path: Path) -> int:
-    return len(trace(path)) if path.exists() else 0
+def kill(child: int, seconds: float) -> bool:
+    """Kills a process after so many seconds; returns whether it was still running.
+
+    Raises:
+        RuntimeError: If it failed by itself.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            if status:
+                raise RuntimeError(f"a search failed by itself with exit code {os.waitstatus_to_exitcode(status)}")
+            return False
+        time.sleep(0.002)
+    os.kill(child, signal.SIGKILL)
+    return end(child) == -signal.SIGKILL
 
 
-def trace(path: Path) -> list[tuple[object, ...]]:
+def end(child: int) -> int:
+    """Waits for a process and returns its exit code, negative where a signal ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def is_sound(path: Path) -> bool:
+    """Returns whether SQLite finds a file whole, if there is one."""
+    if not path.exists():
+        return True
+    with closing(sqlite3.connect(path)) as connection:
+        return bool(connection.execute("PRAGMA integrity_check").fetchone() == ("ok",))
+
+
+def trace(path: Path) -> Trace:
     """What must be the same: place, evaluation and outcome of every record; times are not."""
     with MetaDataset.open(path) as history:
         return sorted((r.purpose, r.number, r.key, r.score, r.outcome.curve) for r in history.records())
