@@ -21,8 +21,8 @@ def encode_rows(data: Any, schema: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
     Args:
         data: a DataFrame (or a table of another library, or a .csv / .parquet file) with the training columns by name,
-            others are ignored; an array with the training columns in order; an .npz file; a mapping of inputs, checked and passed on; for images an
-            array, a file, a list of files or a folder, resized to the training size.
+            others are ignored; an array with the training columns in order; an .npz file; a mapping of inputs, checked
+            and passed on; for images an array, a file, a list of files or a folder, resized to the training size.
         schema: what ``Dataset.schema()`` returned, also after a round trip through JSON.
 
     Raises:
