@@ -249,6 +249,26 @@ def test_task_can_be_said():
     assert "regression" in error_of(data, task="regression")
 
 
+def test_whole_numbers_that_could_be_classes_are_said():
+    X, codes = np.arange(400.0).reshape(200, 2), np.arange(200) % 40 * 3
+    data = load((X, codes))
+    assert data.task == "regression"
+    assert "pass task='classification' if its values are classes" in data.dropped[0]
+    assert load((X, codes), task="regression").dropped == ()
+    assert load((X, codes), task="classification").outputs == 40
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers():
+    import pandas as pd
+
+    frame = pd.DataFrame(np.arange(40.0).reshape(20, 2)).assign(y=np.arange(20) % 2).rename(columns={"y": 7})
+    data = load(frame, target=np.int64(7), groups=np.int64(1))
+    assert data.target == "7"
+    assert data.groups is not None
+    assert len(data.splits(np.int64(2), np.int64(3), np.float32(0.5))) == 2
+    assert len(data.holdout(np.uint8(1), np.float64(0.3))[1]) == 6
+
+
 def test_rows_without_a_target_are_left_out_and_said():
     import pandas as pd
 

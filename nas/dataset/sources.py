@@ -24,7 +24,7 @@ BUNDLED = ("digits", "iris", "wine", "breast_cancer", "diabetes")
 def load(
     data: Any,
     *,
-    target: str | None = None,
+    target: str | int | None = None,
     task: str | None = None,
     name: str | None = None,
     groups: Any = None,
@@ -79,7 +79,8 @@ def _loaded(data: Dataset, task: str | None, name: str | None, others: dict[str,
     return data if name is None else replace(data, name=name)
 
 
-def _source(data: Any, target: str | None) -> Source:
+def _source(data: Any, target: str | int | None) -> Source:
+    target = None if target is None else str(target)
     if isinstance(data, str | Path):
         return _from_name(data, target)
     if isinstance(data, tuple | list) and len(data) == 2:

@@ -49,7 +49,10 @@ def encode_target(values: np.ndarray, name: str = "y", task: str | None = None) 
         raise DataError(f"target {name!r} must have values, but all {len(values)} are missing; choose another target.")
     kept = _plain(values[keep], name)
     notes = () if keep.all() else (f"{int((~keep).sum())} of {len(keep)} rows have no value of {name!r}: left out",)
-    task = task or infer_task(kept)
+    if task is None:
+        task = infer_task(kept)
+        if task == "regression" and _could_be_classes(kept):
+            notes = (*notes, f"{name!r} is read as a number; pass task='classification' if its values are classes")
     if task == "regression":
         return Target(_numbers(kept, name), keep, task, (), notes)
     levels, codes, counts = np.unique(kept, return_inverse=True, return_counts=True)
@@ -142,6 +145,11 @@ def infer_task(values: np.ndarray) -> str:
     few = len(levels) <= MAX_INTEGER_CLASSES and 2 * len(levels) <= len(values)
     codes = levels[0] == 0 and levels[-1] == len(levels) - 1 and 5 * len(levels) <= len(values)
     return "classification" if whole and (few or codes) else "regression"
+
+
+def _could_be_classes(values: np.ndarray) -> bool:
+    """Whether numbers that count as a regression are whole, and each occurs five times on average."""
+    return bool((np.mod(values, 1) == 0).all()) and 5 * len(np.unique(values)) <= len(values)
 
 
 def _one_column(values: np.ndarray, name: str) -> np.ndarray:

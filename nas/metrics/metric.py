@@ -114,26 +114,36 @@ class Metric:
         Of our own scores that of a mean (``nas.metrics.losses.standard_error``); of a scorer by the jackknife that
         leaves out one of ``BLOCKS`` blocks of clusters at a time (Kott 2001, Journal of Official Statistics 17).
         """
+        if self.scorer is not None:
+            return _spread(self._jackknife(parts))
+        losses = np.concatenate([row_losses(self.task, p.predictions, p.y, p.scale) for p in parts])
         clusters = np.concatenate([p.clusters for p in parts])
-        if self.scorer is None:
-            losses = np.concatenate([row_losses(self.task, p.predictions, p.y, p.scale) for p in parts])
-            weights = [p.weights for p in parts if p.weights is not None]
-            return standard_error(self.task, losses, clusters, np.concatenate(weights) if weights else None)
-        distinct = np.random.default_rng(0).permutation(np.unique(clusters))
+        weights = [p.weights for p in parts if p.weights is not None]
+        return standard_error(self.task, losses, clusters, np.concatenate(weights) if weights else None)
+
+    def difference_error(self, parts: Sequence[Predicted], others: Sequence[Predicted]) -> float:
+        """Returns the standard error of ``score(parts) - score(others)``, both of the same rows, by the jackknife."""
+        return _spread(self._jackknife(parts) - self._jackknife(others))
+
+    def _jackknife(self, parts: Sequence[Predicted]) -> np.ndarray:
+        """Returns the score without each block of clusters, NaN where it is not defined; the same blocks for all."""
+        distinct = np.random.default_rng(0).permutation(np.unique(np.concatenate([p.clusters for p in parts])))
         blocks = np.array_split(distinct, min(BLOCKS, len(distinct)))
-        if len(blocks) < 2:
-            return float("nan")
-        values = np.array([self._left([p.without(block) for p in parts]) for block in blocks])
-        values = values[np.isfinite(values)]
-        if len(values) < 2:
-            return float("nan")
-        return float(np.sqrt((len(blocks) - 1) / len(values) * np.sum((values - values.mean()) ** 2)))
+        return np.array([self._left([p.without(block) for p in parts]) for block in blocks])
 
     def _left(self, parts: Sequence[Predicted]) -> float:
         try:
             return self.score(parts)
         except DataError:  # too few rows are left for this scorer
             return float("nan")
+
+
+def _spread(values: np.ndarray) -> float:
+    """Returns the standard error that jackknife values show."""
+    found = values[np.isfinite(values)]
+    if len(found) < 2:
+        return float("nan")
+    return float(np.sqrt((len(values) - 1) / len(found) * np.sum((found - found.mean()) ** 2)))
 
 
 def find_metric(
