@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nas.metrics import display, mean_error
+from nas.metrics import Metric, Predicted, display, mean_error
 from nas.protocol import fresh_splits, stop_epoch
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ class Contender:
 
     Attributes:
         name: ``found``, ``no search``, ``boosted trees`` or ``linear``.
-        value: Accuracy (classification) or R² (regression) over the validation rows of the fresh splits.
+        value: Accuracy (classification), R² (regression) or the metric asked for, on the validation rows of the fresh
+            splits.
         error: Its standard error over rows (or groups); NaN where one group is all there is.
         milliseconds: Median time to predict one row alone, on this machine.
         size: Bytes of its numbers.
@@ -77,8 +78,13 @@ class Comparison:
         return "the network found is better than every other row by more than two standard errors"
 
 
-def compare(result: Result) -> Comparison:
-    """Trains all four on the fresh splits of a search and compares them row by row."""
+def compare(result: Result, metric: Metric | None = None) -> Comparison:
+    """Trains all four on the fresh splits of a search and compares them row by row.
+
+    Args:
+        result: of the search.
+        metric: what is shown instead of accuracy or R², higher is better; by default that of the task.
+    """
     from nas.baselines import evaluate
     from nas.training import Candidate, fit, train
 
@@ -121,7 +127,7 @@ def compare(result: Result) -> Comparison:
     for name, key in ((TREES, "boosted_trees"), (LINEAR, "linear")):
         found = evaluate(key, data, splits)
         rows.append((name, found.predictions, found.milliseconds_per_row, found.size_bytes, found.note))
-    return _table(data, splits, rows)
+    return _table(data, splits, rows, metric)
 
 
 def milliseconds(predictor: Any, data: Dataset, repeats: int = 50) -> float:
@@ -140,7 +146,14 @@ def milliseconds(predictor: Any, data: Dataset, repeats: int = 50) -> float:
     return 1000 * float(np.median(times))
 
 
-def _table(data: Dataset, splits: list[Any], rows: list[tuple[str, list[np.ndarray], float, int, str]]) -> Comparison:
+def _table(
+    data: Dataset,
+    splits: list[Any],
+    rows: list[tuple[str, list[np.ndarray], float, int, str]],
+    metric: Metric | None = None,
+) -> Comparison:
+    if metric is not None and metric.scorer is not None:
+        return _scored(data, splits, rows, metric)
     seen = np.unique(np.concatenate([split.validation for split in splits]))
     clusters, weights = data.clusters(seen), None if data.weights is None else data.weights[seen]
     values = {name: _by_row(data, splits, predictions)[seen] for name, predictions, *_ in rows}
@@ -148,11 +161,42 @@ def _table(data: Dataset, splits: list[Any], rows: list[tuple[str, list[np.ndarr
     contenders = []
     for name, _, spent, size, note in rows:
         value, error = mean_error(values[name], clusters, weights)
-        difference, difference_error = (
-            (0.0, 0.0) if name == FOUND else mean_error(found - values[name], clusters, weights)
-        )
+        difference, difference_error = (0.0, 0.0)
+        if name != FOUND:
+            difference, difference_error = mean_error(found - values[name], clusters, weights)
         contenders.append(Contender(name, value, error, spent, size, difference, difference_error, note))
     return Comparison(display(data.task), tuple(contenders))
+
+
+def _scored(
+    data: Dataset, splits: list[Any], rows: list[tuple[str, list[np.ndarray], float, int, str]], metric: Metric
+) -> Comparison:
+    """The comparison by a scorer that is no mean over rows: errors by the jackknife, the same blocks for all."""
+    parts = {name: _predicted(data, splits, predictions) for name, predictions, *_ in rows}
+    found = parts[FOUND]
+    contenders = []
+    for name, _, spent, size, note in rows:
+        value, error = metric.score(parts[name]), metric.standard_error(parts[name])
+        difference, difference_error = (0.0, 0.0)
+        if name != FOUND:
+            difference = metric.score(found) - value
+            difference_error = metric.difference_error(found, parts[name])
+        contenders.append(Contender(name, value, error, spent, size, difference, difference_error, note))
+    return Comparison(metric.name, tuple(contenders))
+
+
+def _predicted(data: Dataset, splits: list[Any], predictions: list[np.ndarray]) -> list[Predicted]:
+    weights = data.weights
+    return [
+        Predicted(
+            predicted,
+            data.y[split.validation],
+            data.clusters(split.validation),
+            data.moments(split.train)[1],
+            None if weights is None else weights[split.validation],
+        )
+        for split, predicted in zip(splits, predictions, strict=True)
+    ]
 
 
 def _by_row(data: Dataset, splits: list[Any], predictions: list[np.ndarray]) -> np.ndarray:

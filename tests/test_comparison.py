@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from nas.comparison import FOUND, LINEAR, Contender, _table
 from nas.dataset import load
+from nas.metrics import find_metric
 
 
 def test_rows_of_a_group_are_no_evidence_of_their_own():
@@ -45,3 +47,23 @@ def test_a_row_in_several_validation_parts_counts_once():
     single = _table(data, one, [(FOUND, [predictions], 1.0, 1, "")])[FOUND]
     double = _table(data, one * 2, [(FOUND, [predictions] * 2, 1.0, 1, "")])[FOUND]
     assert (single.value, single.error) == pytest.approx((double.value, double.error))
+
+
+def test_contenders_by_a_scorer_have_paired_errors():
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=400)
+    data = load((rng.normal(size=(400, 2)), y))
+    splits = data.splits(4, seed=0)
+    logit = 1.5 * y + rng.normal(size=400)
+    nearly = logit + 0.05 * rng.normal(size=400)
+    said = {FOUND: logit, LINEAR: nearly}
+    rows = []
+    for name, value in said.items():
+        p = 1 / (1 + np.exp(-value))
+        rows.append((name, [np.stack([1 - p, p], axis=1)[s.validation] for s in splits], 1.0, 1, ""))
+    table = _table(data, splits, rows, find_metric("roc_auc", "classification", y, ("a", "b")))
+    assert table.metric == "roc_auc"
+    assert table[FOUND].value == pytest.approx(
+        np.mean([roc_auc_score(y[s.validation], logit[s.validation]) for s in splits])
+    )
+    assert 0 < table[LINEAR].difference_error < 0.3 * table[LINEAR].error  # nearly the same predictions
