@@ -51,9 +51,10 @@ def test_given_validation_and_test_rows():
     frame.loc[299, "town"] = "never seen"
     parts = {"validation": frame[200:250], "test": frame[250:]}
     data = nas.load(frame[:200], target="label", **parts)
-    rest, test = data.holdout(0)
-    result = found(rest, test=test)
-    assert len(result.test) == 50
+    result = found(data)
+    assert len(result.test) == 50  # set aside without being asked for
+    assert len(result.dataset) == 250
+    assert set(result.records[0].outcome.best_epochs) <= {1, 2}
     assert np.isfinite(list(result.test_metrics().values())).all()
 
 

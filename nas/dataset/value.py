@@ -133,6 +133,11 @@ class Dataset:
         """Number of raw features: columns of a table, or height * width * channels."""
         return sum(int(np.prod(array.shape[1:])) for array in self.inputs.values())
 
+    @property
+    def has_test(self) -> bool:
+        """Whether the data came with a test part beside other rows."""
+        return self.given_test is not None and bool(self.given_test.any()) and not bool(self.given_test.all())
+
     @cached_property
     def fingerprint(self) -> str:
         """sha256 (hex) of kind, task, inputs, y, number of classes, and of groups, weights, time and validation part.
@@ -193,7 +198,7 @@ class Dataset:
         from which rows they are and the list of classes, nothing in the rest depends on them.
         """
         given = self.given_test
-        if given is not None and given.any() and not given.all():
+        if given is not None and self.has_test:
             return replace(self.subset(~given), given_test=None), replace(self.subset(given), given_test=None)
         if self.time is not None:
             drawn = split_by_time(self.time, fraction, np.random.default_rng([seed, 1, 0]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 from nas.dataset import Dataset
@@ -41,9 +41,12 @@ def default_space(dataset: Dataset) -> SearchSpace:
 
 
 def set_aside(data: Dataset, test: Dataset | float | None) -> tuple[Dataset, Dataset | None]:
-    """The rows to search on and those set aside: the same for every seed, so that no search learns from another's."""
+    """The rows to search on and those set aside: the same for every seed, so that no search learns from another's.
+
+    A test part that the data came with is set aside whether or not ``test`` asks for one.
+    """
     if test is None:
-        return data, None
+        return data.holdout(0) if data.has_test else (data, None)
     if isinstance(test, Dataset):
         ours, theirs = data.schema(), test.schema()
         if differs := [key for key in ours if key != "target" and ours[key] != theirs[key]]:
@@ -52,9 +55,9 @@ def set_aside(data: Dataset, test: Dataset | float | None) -> tuple[Dataset, Dat
                 "pass test=0.2, or a subset of one loaded Dataset."
             )
         return data, test
-    if isinstance(test, bool) or not isinstance(test, int | float) or not 0 < test < 1:
+    if isinstance(test, bool) or not isinstance(test, Real) or not 0 < test < 1:
         raise SearchError(f"`0 < test < 1` must hold for the share of rows set aside, but got {test=}.")
-    return data.holdout(0, test)
+    return data.holdout(0, float(test))
 
 
 def device_of(device: str | None) -> str:
