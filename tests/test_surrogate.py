@@ -14,10 +14,10 @@ from nas.surrogate import (
     Hierarchy,
     Observations,
     Smoothness,
+    correlation,
     evidence,
     expected_improvement,
     improvement,
-    log_correlation,
     normal_scores,
     posterior,
     squash,
@@ -45,15 +45,15 @@ def hierarchy(sizes: tuple[int, ...] = (7, 9, 5, 8), group: tuple[int, ...] = (0
 
 def test_correlation_is_the_weighted_number_of_disagreements() -> None:
     A, B, theta = binary(4), binary(3, seed=1), np.arange(1.0, 7.0)
-    brute = [[-sum(theta * np.abs(a - b)) for b in B] for a in A]
-    np.testing.assert_allclose(log_correlation(A, B, theta), brute)
+    brute = [[np.exp(-sum(theta * np.abs(a - b))) for b in B] for a in A]
+    np.testing.assert_allclose(correlation(A, B, theta), brute)
 
 
 def test_heads_are_the_conditional_means_of_the_joint_gaussian() -> None:
     """Of mu and every delta_t at new candidates, from the dense covariance of everything."""
     h, Q = hierarchy(), binary(5, seed=2)
     s = h.smoothness
-    K, Kq = np.exp(log_correlation(h.C, h.C, s.theta)), np.exp(log_correlation(Q, h.C, s.theta))
+    K, Kq = (correlation(h.C, h.C, s.theta)), (correlation(Q, h.C, s.theta))
     A = s.common * K + s.own * K * (h.owner[:, None] == h.owner[None]) + (s.noise + 1e-6) * np.eye(len(h.z))
     expected = [s.common * Kq @ np.linalg.solve(A, h.z)]
     expected += [s.own * (Kq * (h.owner == t)) @ np.linalg.solve(A, h.z) for t in range(h.tasks)]
@@ -106,11 +106,12 @@ def problem(n: int = 6, m: int = 4, T: int = 3) -> tuple[Observations, Candidate
     theta = np.full(6, 0.3)
     rng = np.random.default_rng(1)
     both = rng.normal(size=(2, n + m)), rng.normal(size=(T, n + m))
-    at = Candidates(log_correlation(X, X, theta), both[0][:, :n], both[1][:, :n])
-    asked = Candidates(log_correlation(X, Q, theta), both[0][:, n:], both[1][:, n:])
+    at = Candidates(correlation(X, X, theta)[None], both[0][:, :n], both[1][:, :n])
+    asked = Candidates(correlation(X, Q, theta)[None], both[0][:, n:], both[1][:, n:])
     seen = Observations(at, rng.normal(size=n), 0.1 * rng.random(n), np.ones(n, dtype=bool))
     beliefs = [
-        Belief("average", 0.6, 1.0, 0, False, 0.5, (0.5, 2.0)),
+        Belief("average", 0.4, 1.0, 0, False, 0.5, (0.5, 2.0)),
+        Belief("another", 0.2, 1.0, 1, False, 0.5, (2.0,)),
         Belief("directions", 0.3, 0.5, 1, True, 0.2, (1.0,)),
         Belief("scratch", 0.1, 0.0, 0, False, 1.0, (1.0,)),
     ]
@@ -118,9 +119,9 @@ def problem(n: int = 6, m: int = 4, T: int = 3) -> tuple[Observations, Candidate
 
 
 def dense(
-    belief: Belief, tau: float, nu: float, v: np.ndarray, log_k: np.ndarray, D: np.ndarray, E: np.ndarray
+    belief: Belief, tau: float, nu: float, v: np.ndarray, k: np.ndarray, D: np.ndarray, E: np.ndarray
 ) -> np.ndarray:
-    S = 1.0 + belief.new * np.exp(tau * log_k) + (D.T @ E if belief.deviations else 0.0)
+    S = 1.0 + belief.new * k**tau + (D.T @ E if belief.deviations else 0.0)
     return S + np.diag(nu + v) if len(v) else S
 
 
@@ -131,7 +132,7 @@ def test_weights_are_the_evidence_of_the_dense_gaussians() -> None:
         terms = []
         for tau in belief.roughness:
             for nu, share in NOISES:
-                S = dense(belief, tau, nu, share * seen.v, seen.at.log_k, seen.at.D, seen.at.D)
+                S = dense(belief, tau, nu, share * seen.v, seen.at.k[0], seen.at.D, seen.at.D)
                 mean = belief.trust * seen.at.means[belief.mean]
                 terms += [
                     multivariate_normal.logpdf(seen.z, c * mean, c**2 * S) + log
@@ -156,12 +157,12 @@ def test_predictions_are_the_dense_conditionals_averaged_over_the_scale() -> Non
                 for nu, share in NOISES
                 if np.isclose(
                     part.L[0, 0] ** 2,
-                    dense(belief, part.tau, nu, share * seen.v, seen.at.log_k, seen.at.D, seen.at.D)[0, 0],
+                    dense(belief, part.tau, nu, share * seen.v, seen.at.k[0], seen.at.D, seen.at.D)[0, 0],
                 )
             )
             share = dict(NOISES)[nu]
-            S = dense(belief, part.tau, nu, share * seen.v, seen.at.log_k, seen.at.D, seen.at.D)
-            k = dense(belief, part.tau, 0.0, np.zeros(0), asked.log_k, seen.at.D, asked.D)
+            S = dense(belief, part.tau, nu, share * seen.v, seen.at.k[0], seen.at.D, seen.at.D)
+            k = dense(belief, part.tau, 0.0, np.zeros(0), asked.k[0], seen.at.D, asked.D)
             here, there = (belief.trust * side.means[belief.mean] for side in (seen.at, asked))
             p = np.array([multivariate_normal.logpdf(seen.z, c * here, c**2 * S) for c in SCALES]) + LOG_SCALES
             p = np.exp(p - np.logaddexp.reduce(p))
@@ -189,8 +190,8 @@ def test_the_best_by_exhaustive_improvement_is_found() -> None:
     rng = np.random.default_rng(2)
     X, Q, theta = binary(n, 14), binary(m, 14, seed=3), rng.random(14)
     means = np.sin(np.concatenate([X, Q]) @ rng.normal(size=14))[None]
-    at = Candidates(log_correlation(X, X, theta), means[:, :n], np.zeros((0, n)))
-    asked = Candidates(log_correlation(X, Q, theta), means[:, n:], np.zeros((0, m)))
+    at = Candidates(correlation(X, X, theta)[None], means[:, :n], np.zeros((0, n)))
+    asked = Candidates(correlation(X, Q, theta)[None], means[:, n:], np.zeros((0, m)))
     seen = Observations(at, rng.normal(size=n), np.zeros(n), np.ones(n, dtype=bool))
     beliefs = [Belief("a", 0.7, 1.0, 0, False, 0.5, (1.0,)), Belief("b", 0.3, 0.0, 0, False, 1.0, (0.5,))]
     parts = posterior(beliefs, seen)

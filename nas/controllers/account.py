@@ -63,7 +63,7 @@ def _shares(expectation: Expectation, pool: Pool, parts: Sequence[Part]) -> np.n
     T = expectation.tasks
     group = pool.fixed
     best = np.argsort(-group.means[AVERAGE], kind="stable")[:FAVOURITES]
-    own = group.D[:, best].astype(float)  # proportional to each lesson's part of the average
+    own = (group.means[FIRST:, best] - group.means[AVERAGE, best]).astype(float)  # large as its part of the average
     average = _divided(np.abs(own).sum(axis=1))
     alike = _divided(average + expectation.shares) if expectation.described else average
     found = np.zeros(T)

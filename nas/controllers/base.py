@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from textwrap import wrap
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
@@ -73,11 +74,11 @@ class Explanation:
     @property
     def line(self) -> str:
         """The account in one line: the three datasets with the most to say, the search's own model, who was ignored."""
-        loud = [(name, share) for name, share in self.weights.items() if share >= 0.005]
-        parts = ["  ".join(f"{name} {share:.0%}" for name, share in loud[:3])]
-        if len(loud) > 3:
-            parts[0] += f"  and {len(loud) - 3} others {sum(share for _, share in loud[3:]):.0%}"
-        parts.append(f"own model {self.own:.0%}" if loud else "no past dataset")
+        heard = [(name, share) for name, share in self.weights.items() if share > 0]
+        parts = ["  ".join(f"{name} {share:.0%}" for name, share in heard[:3])]
+        if rest := heard[3:]:
+            parts[0] += f"  {len(rest)} more {sum(share for _, share in rest):.0%}"
+        parts.append(f"own model {self.own:.0%}" if heard else "no past dataset")
         if self.ignored:
             parts.append(f"ignored {len(self.ignored)} ({Counter(self.ignored.values()).most_common(1)[0][0]})")
         return "listening to " + " | ".join(part for part in parts if part)
@@ -85,8 +86,17 @@ class Explanation:
     def __str__(self) -> str:
         rows = [f"{share:7.1%}  {name}" for name, share in self.weights.items() if share > 0]
         rows.append(f"{self.own:7.1%}  what this search has seen itself")
-        rows += [f"{0:7.1%}  {name}" for name, share in self.weights.items() if share <= 0]
-        rows += [f"{0:7.1%}  {name} (ignored: {reason})" for name, reason in self.ignored.items()]
+        silent = {"nothing to say here": [name for name, share in self.weights.items() if share <= 0]}
+        for name, reason in self.ignored.items():
+            silent.setdefault(f"ignored: {reason}", []).append(name)
+        for reason, names in silent.items():
+            if names:
+                rows += wrap(
+                    f"{len(names)} datasets ({reason}): {', '.join(names)}",
+                    100,
+                    initial_indent=f"{0:7.1%}  ",
+                    subsequent_indent=" " * 9,
+                )
         return "\n".join([*rows, *self.notes])
 
 

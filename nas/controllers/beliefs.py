@@ -12,17 +12,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from nas.surrogate import Belief, Candidates, Hierarchy, LeftOut, Observations, evidence
+from nas.surrogate import Belief, Candidates, Hierarchy, LeftOut, Observations, correlation, evidence
 
 ROUGH = (0.5, 1.0, 2.0)
 AVERAGE, ALIKE, FIRST = 0, 1, 2  # rows of the means: all, those that are alike, the first past task
 TASK, SCRATCH, AGAINST = "like one", "own trainings", "the contrary"
+UNTAUGHT = "own trainings, smooth as usual"  # what history taught of the columns may be wrong, too
 HISTORY = ((1.0, False, 0.15), (1.0, True, 0.15), (1.0, False, 0.5), (1.0, True, 0.5), (0.5, True, 0.5))  # w, a, r
 DIRECTIONS = "directions"  # nothing is expected, but deviations are those of past tasks
-MASSES = {"history": 0.58, DIRECTIONS: 0.12, TASK: 0.2, SCRATCH: 0.1}
+MASSES = {"history": 0.53, DIRECTIONS: 0.12, TASK: 0.2, SCRATCH: 0.05, UNTAUGHT: 0.1}
 CONTRARY = 0.02
 AGAIN = 0.5  # of all mass, where this very dataset was searched before
 STRENGTH = 4.0  # families of prior opinion against what history says about itself
+DIRECTED = 16  # directions in which tasks deviate, at most
 EPISODE = 20  # records of a past task that stand for a search of it
 EPISODES = 120  # at most
 
@@ -32,7 +34,7 @@ def kinds(described: bool) -> dict[str, float]:
     rows = ("average", "alike") if described else ("average",)
     names = [f"{row} {i}" for row in rows for i in range(len(HISTORY))]
     found = {name: MASSES["history"] / len(names) for name in names}
-    return found | {kind: MASSES[kind] for kind in (DIRECTIONS, TASK, SCRATCH)}
+    return found | {kind: MASSES[kind] for kind in (DIRECTIONS, TASK, SCRATCH, UNTAUGHT)}
 
 
 def beliefs(tasks: int, described: bool, masses: Mapping[str, float], same: Sequence[int] = ()) -> list[Belief]:
@@ -53,6 +55,7 @@ def beliefs(tasks: int, described: bool, masses: Mapping[str, float], same: Sequ
     found.append(Belief(DIRECTIONS, 1.0, 0.0, AVERAGE, True, 0.5, ROUGH))
     found += [Belief(TASK, 1.0 / tasks, 1.0, FIRST + t, False, 0.3, (2.0,)) for t in range(tasks)]
     found.append(Belief(SCRATCH, 1.0, 0.0, AVERAGE, False, 1.0, ROUGH))
+    found.append(Belief(UNTAUGHT, 1.0, 0.0, AVERAGE, False, 1.0, ROUGH, kernel=1))
     usual = kinds(described)
     shares = [b.mass * masses.get(b.name, usual[b.name]) for b in found]
     total = sum(shares)
@@ -65,7 +68,12 @@ def beliefs(tasks: int, described: bool, masses: Mapping[str, float], same: Sequ
 
 
 def learned_masses(
-    hierarchy: Hierarchy, left_out: Sequence[LeftOut], borrowed: Mapping[int, np.ndarray], seed: int
+    hierarchy: Hierarchy,
+    left_out: Sequence[LeftOut],
+    borrowed: Mapping[int, np.ndarray],
+    directions: np.ndarray,
+    theta: np.ndarray,
+    seed: int,
 ) -> dict[str, float]:
     """Returns the mass of each kind, summing to 1: each past family in turn is a search of 20 random records.
 
@@ -78,7 +86,7 @@ def learned_masses(
     times = max(1, min(4, EPISODES // max(len(left_out), 1)))
     for out in left_out[:EPISODES]:
         for _ in range(times):
-            rows.append(_episode(hierarchy, out, borrowed.get(out.task), names, rng))
+            rows.append(_episode(hierarchy, directions, theta, out, borrowed.get(out.task), names, rng))
             weights.append(1.0 / times / np.sum(hierarchy.group == hierarchy.group[out.task]))
     p0 = np.array([usual[name] for name in names])
     if not rows:
@@ -92,26 +100,46 @@ def learned_masses(
     return dict(zip(names, p.tolist(), strict=True))
 
 
-def stacked(heads: np.ndarray, shares: np.ndarray, others: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Returns ``means`` [2 + T, m] and D [T, m] of heads [1 + T, m], ``others`` of which are not zero."""
+def stacked(
+    heads: np.ndarray, shares: np.ndarray, directions: np.ndarray, others: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns ``means`` [2 + T, m] and D [directions, m] of heads [1 + T, m], ``others`` of which are not zero."""
     common, own = heads[:1], heads[1:]
     alike = common + shares.astype(heads.dtype) @ own
-    return np.concatenate([common, alike, common + own]), own / np.sqrt(others or len(own)).astype(heads.dtype)
+    D = directions.astype(heads.dtype) @ own / np.sqrt(others or len(own)).astype(heads.dtype)
+    return np.concatenate([common, alike, common + own]), D
+
+
+def main_directions(own: np.ndarray) -> np.ndarray:
+    """Returns [at most ``DIRECTED``, T] combinations of tasks that keep most of own'own, for deviations own [T, u]."""
+    if len(own) <= DIRECTED:
+        return np.eye(len(own))
+    left, _, _ = np.linalg.svd(own.astype(float), full_matrices=False)
+    return left[:, :DIRECTED].T
 
 
 def _episode(
-    hierarchy: Hierarchy, out: LeftOut, shares: np.ndarray | None, names: Sequence[str], rng: np.random.Generator
+    hierarchy: Hierarchy,
+    directions: np.ndarray,
+    usual: np.ndarray,
+    out: LeftOut,
+    shares: np.ndarray | None,
+    names: Sequence[str],
+    rng: np.random.Generator,
 ) -> list[float]:
     """Log evidence of each kind for some records of a task, given what all other families say of them."""
     some = rng.permutation(len(out.rows))[:EPISODE]
     at = out.rows[some]
-    means, D = stacked(out.heads[:, some], np.zeros(hierarchy.tasks) if shares is None else shares, out.others)
+    borrowed = np.zeros(hierarchy.tasks) if shares is None else shares
+    means, D = stacked(out.heads[:, some], borrowed, directions, out.others)
     told = [b for b in beliefs(hierarchy.tasks, "alike 0" in names, {}) if b.name in names]
     other = hierarchy.group != hierarchy.group[out.task]
     told = [b for b in told if b.name != TASK or other[b.mean - FIRST]]
-    log_k = np.log(np.maximum(hierarchy.correlations[np.ix_(at, at)], 1e-300))
     n = len(at)
-    seen = Observations(Candidates(log_k, means, D), hierarchy.z[at], np.zeros(n), np.ones(n, dtype=bool))
+    k = np.array(
+        [correlation(hierarchy.C[at], hierarchy.C[at], theta) for theta in (hierarchy.smoothness.theta, usual)]
+    )
+    seen = Observations(Candidates(k, means, D), hierarchy.z[at], np.zeros(n), np.ones(n, dtype=bool))
     logs = evidence(told, seen)
     found = []
     for name in names:

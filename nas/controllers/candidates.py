@@ -5,7 +5,7 @@ No model belongs here, and no decision which candidate comes next.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.controllers.base import identity
-from nas.surrogate import Candidates, log_correlation
+from nas.surrogate import Candidates, correlation
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
     from nas.controllers.base import Identity
-    from nas.controllers.prior import Expectation
+    from nas.controllers.prior import Expectation, Prior
     from nas.space import Choices, SearchSpace, Value
 
 WHOLE = 30_000  # choices a space may have to be looked at as a whole
@@ -56,9 +56,10 @@ class Group:
             np.concatenate([self.D, other.D], axis=1),
         )
 
-    def seen_from(self, observed: Group, theta: np.ndarray) -> Candidates:
+    def seen_from(self, observed: Group, prior: Prior) -> Candidates:
         """Returns the candidates as the surrogate sees them, given what was observed."""
-        return Candidates(log_correlation(observed.X, self.X, theta.astype(np.float32)), self.means, self.D)
+        k = [correlation(observed.X, self.X, theta.astype(np.float32)) for theta in prior.kernels]
+        return Candidates(np.array(k), self.means, self.D)
 
 
 class Pool:
@@ -73,8 +74,8 @@ class Pool:
 
     def __init__(self, space: SearchSpace, expectation: Expectation, size: int, seed: int) -> None:
         self._space, self._expectation, self._size, self._seed = space, expectation, size, seed
-        self._theta = expectation.prior.smoothness.theta.astype(np.float32)
-        self._rows = np.zeros((0, 0), dtype=np.float32)  # log k of the observed with the fixed part, in order
+        self._thetas = [theta.astype(np.float32) for theta in expectation.prior.kernels]
+        self._rows = np.zeros((len(self._thetas), 0, 0), dtype=np.float32)  # k of the observed with the fixed part
         self._known: list[bytes] = []  # columns of the observed in ``_rows``
 
     @property
@@ -114,23 +115,36 @@ class Pool:
         same = 0
         while same < min(n, len(self._known)) and columns[same] == self._known[same]:
             same += 1
-        if n > len(self._rows):
-            grown = np.empty((max(2 * n, 16), m), dtype=np.float32)
+        if n > self._rows.shape[1]:
+            grown = np.empty((len(self._thetas), max(2 * n, 16), m), dtype=np.float32)
             if same:
-                grown[:same] = self._rows[:same]
+                grown[:, :same] = self._rows[:, :same]
             self._rows = grown
         for i in range(same, n):  # one at a time, so that a row is the same whenever it is computed
-            self._rows[i] = log_correlation(observed.X[i : i + 1], self.fixed.X, self._theta)[0]
+            self._rows[:, i] = self._from(observed.X[i], self.fixed.X)
         self._known = columns
-        rows = self._rows[:n]
+        rows = self._rows[:, :n]
         if len(group) > m:
-            rest = [log_correlation(x[None], group.X[m:], self._theta)[0] for x in observed.X]
-            rows = np.concatenate([rows, np.array(rest).reshape(n, len(group) - m)], axis=1)
+            rest = np.stack([self._from(x, group.X[m:]) for x in observed.X], axis=1)
+            rows = np.concatenate([rows, rest], axis=2)
         return Candidates(rows, group.means, group.D)
 
+    def _from(self, x: np.ndarray, X: np.ndarray) -> np.ndarray:
+        """k of one candidate with those of X [m, d], [kernels, m]."""
+        return np.array([correlation(x[None], X, theta)[0] for theta in self._thetas])
+
+    def free(self, group: Group, closed: Iterable[Identity]) -> np.ndarray:
+        """Returns [m] which of ``group``, that begins with the fixed candidates, are not ``closed``."""
+        taken = set(closed)
+        found = np.ones(len(group), dtype=bool)
+        found[[self._identities[one] for one in taken if one in self._identities]] = False
+        rest = group.choices[len(self.fixed) :]
+        found[len(self.fixed) :] = [identity(choices) not in taken for choices in rest]
+        return found
+
     @cached_property
-    def _identities(self) -> set[Identity]:
-        return {identity(choices) for choices in self.fixed.choices}
+    def _identities(self) -> dict[Identity, int]:
+        return {identity(choices): row for row, choices in enumerate(self.fixed.choices)}
 
     def _from_history(self) -> Iterator[Choices]:
         yield self._space.default()

@@ -69,17 +69,14 @@ class MetaController:
         rng = generator(self._problem, len(self._told))
         group, seen = self._pool.all(self._best(3), rng), self._seen
         closed, computed = set(self._told.choices), set(self._computed)
-        free = np.array([identity(choices) not in closed for choices in group.choices])
+        free = self._pool.free(group, closed)
         asked: list[Choices] = []
         for number in range(len(self._told), len(self._told) + count):
-            chosen = self._next(number, group, seen, free, computed, rng)
-            if chosen is None:
-                asked.append(fresh(self._problem.space, closed, rng))
-            else:
-                row, believed = chosen
-                seen = seen.plus(_row(group, row), believed)
-                asked.append(dict(group.choices[row]))
+            row, parts = self._next(number, group, seen, free, computed, rng)
+            asked.append(fresh(self._problem.space, closed, rng) if row is None else dict(group.choices[row]))
             closed.add(identity(asked[-1]))
+            if row is not None and len(asked) < count:
+                seen = seen.plus(_row(group, row), self._believed(_row(group, row), seen, parts))
         return asked
 
     def tell(self, records: Sequence[Record]) -> None:
@@ -129,7 +126,7 @@ class MetaController:
         return posterior(self._expectation.beliefs(), self._observations(some))
 
     def _observations(self, seen: Seen) -> Observations:
-        at = seen.group.seen_from(seen.group, self.prior.smoothness.theta)
+        at = seen.group.seen_from(seen.group, self.prior)
         return Observations(at, seen.z, seen.v, seen.counted)
 
     def _best(self, count: int) -> list[Choices]:
@@ -141,10 +138,10 @@ class MetaController:
 
     def _next(
         self, number: int, group: Group, seen: Seen, free: np.ndarray, computed: set[Identity], rng: np.random.Generator
-    ) -> tuple[int, float] | None:
-        """Row of evaluation ``number`` (from 0) and what is expected of it (kriging believer, Ginsbourger et al. 2010).
+    ) -> tuple[int | None, list[Part]]:
+        """Row of evaluation ``number`` (from 0), None where none is left, and the beliefs that chose it.
 
-        Rows that are taken, or compute what another one did, are no longer free; None where none is left.
+        Rows that are taken, or compute what another one did, are no longer free.
         """
         space, worth, parts = self._problem.space, np.zeros(0), list[Part]()
         while free.any():
@@ -155,8 +152,8 @@ class MetaController:
             key = computation(space.architecture(group.choices[row]), space.settings(group.choices[row]))
             if key not in computed:
                 computed.add(key)
-                return row, self._believed(_row(group, row), seen, parts)
-        return None
+                return row, parts
+        return None, parts
 
     def _worth(
         self, number: int, group: Group, seen: Seen, free: np.ndarray, rng: np.random.Generator
@@ -172,7 +169,8 @@ class MetaController:
         return worth + 1e-12 * worth.max() * rng.random(len(worth)), parts
 
     def _believed(self, one: Group, seen: Seen, parts: Sequence[Part]) -> float:
-        at = one.seen_from(seen.group, self.prior.smoothness.theta)
+        """What is expected of a candidate under way (kriging believer, Ginsbourger et al. 2010)."""
+        at = one.seen_from(seen.group, self.prior)
         observed = self._observations(seen)
         return float(sum(part.weight * part.mean(at, observed)[0][0] for part in parts))
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.controllers.beliefs import beliefs, learned_masses, stacked
+from nas.controllers.beliefs import beliefs, learned_masses, main_directions, stacked
 from nas.controllers.elsewhere import translated
 from nas.controllers.lessons import ELSEWHERE, Lesson, lessons
-from nas.controllers.resemblance import Resemblance, learn
+from nas.controllers.resemblance import Resemblance, agreement, learn
 from nas.encoding import STEPS, Steps
 from nas.errors import HistoryError
 from nas.surrogate import Belief, Hierarchy, Smoothness
@@ -34,6 +34,7 @@ MOST_RECORDS = 2000  # of all datasets together: the hierarchy is exact, its tim
 FIT_RECORDS = 480  # of those, for the length scales
 REFERENCES = 400  # candidates at which the preferences of datasets are compared
 WINNERS = 20  # of each dataset, kept as candidates for others
+JUDGED, CLEAR = 20, 2.0  # trainings from which on a lesson must show a pattern; standard errors above chance
 ENOUGH = 3  # datasets searched in this space, from which on those of other spaces are not asked
 
 
@@ -64,6 +65,7 @@ class Prior:
         hierarchy: Of the lessons' records; None without lessons.
         masses: Prior probability of each kind of belief, learned from history where it can be.
         resemblance: Which meta-features tell who is alike; None where there are too few datasets.
+        directions: [., T] combinations of lessons in which most of their deviations lie.
     """
 
     key: str
@@ -75,6 +77,13 @@ class Prior:
     hierarchy: Hierarchy | None
     masses: Mapping[str, float]
     resemblance: Resemblance | None
+    directions: np.ndarray
+
+    @property
+    def kernels(self) -> list[np.ndarray]:
+        """Column weights [d] of every kernel: as history has it and, where there is one, as if there were none."""
+        usual = Smoothness.usual(self.columns.base).theta
+        return [usual] if self.hierarchy is None else [self.smoothness.theta, usual]
 
     @property
     def described(self) -> bool:
@@ -107,6 +116,7 @@ class Prior:
         arrays = {"theta": self.smoothness.theta}
         if h is not None:
             arrays |= {"C": h.C.astype(np.uint8), "z": h.z, "owner": h.owner, "group": h.group, "alpha": h.alpha}
+            arrays["directions"] = self.directions
         if r is not None:
             arrays |= {"metafeatures": r.known, "weights": r.weights}
         save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, path.with_suffix(".safetensors"))
@@ -167,6 +177,7 @@ class Prior:
             and Resemblance(
                 known=arrays["metafeatures"], weights=arrays["weights"], **{**r, "names": tuple(r["names"])}
             ),
+            arrays.get("directions", np.zeros((0, 0))),
         )
 
 
@@ -207,7 +218,7 @@ class Expectation:
         if self.prior.hierarchy is None:
             return np.zeros((2, len(X)), dtype=np.float32), np.zeros((0, len(X)), dtype=np.float32)
         heads = self.prior.hierarchy.heads(X)
-        return stacked(heads, self.shares)
+        return stacked(heads, self.shares, self.prior.directions)
 
 
 def key_of(problem: Problem) -> str:
@@ -240,20 +251,37 @@ def fit(problem: Problem, seed: int = 0) -> Prior:
     taught = [*here, *foreign]
     usual = Smoothness.usual(columns.base)
     names = tuple(_kept(lesson) for lesson in taught)
-    empty = Prior(key_of(problem), space.name, columns, names, ignored, usual, None, {}, None)
+    empty = Prior(key_of(problem), space.name, columns, names, ignored, usual, None, {}, None, np.zeros((0, 0)))
     if not taught:
         return empty
     hierarchy = _hierarchy(taught, columns, seed)
+    patternless = _patternless(hierarchy)
+    if patternless:
+        ignored |= {taught[t].name: "its scores follow no pattern" for t in patternless}
+        taught = [lesson for t, lesson in enumerate(taught) if t not in patternless]
+        empty = replace(empty, lessons=tuple(_kept(lesson) for lesson in taught), ignored=ignored)
+        if not taught:
+            return empty
+        hierarchy = _hierarchy(taught, columns, seed)
     left_out = list(hierarchy.left_out())
+    deviations = hierarchy.heads(_references(hierarchy.C))[1:]
+    directions = main_directions(deviations)
     resemblance, borrowed = learn(
         [lesson.metafeatures for lesson in taught],
         [lesson.group for lesson in taught],
-        hierarchy.heads(_references(hierarchy.C))[1:],
+        deviations,
         left_out,
         hierarchy.z,
     )
-    masses = learned_masses(hierarchy, left_out, borrowed, seed)
-    return replace(empty, smoothness=hierarchy.smoothness, hierarchy=hierarchy, masses=masses, resemblance=resemblance)
+    masses = learned_masses(hierarchy, left_out, borrowed, directions, usual.theta, seed)
+    return replace(
+        empty,
+        smoothness=hierarchy.smoothness,
+        hierarchy=hierarchy,
+        masses=masses,
+        resemblance=resemblance,
+        directions=directions,
+    )
 
 
 def _hierarchy(taught: Sequence[Lesson], columns: Steps, seed: int) -> Hierarchy:
@@ -272,6 +300,16 @@ def _hierarchy(taught: Sequence[Lesson], columns: Steps, seed: int) -> Hierarchy
     C = C.astype(float)
     smoothness = Smoothness.fit(C[some], z[some], owner[some], columns.base)
     return Hierarchy.of(C, z, owner, group, smoothness)
+
+
+def _patternless(hierarchy: Hierarchy) -> set[int]:
+    """Lessons whose scores neither their own other trainings nor other lessons foretell: shuffled, or junk."""
+    foretold, found = hierarchy.foretold, set()
+    for task in range(hierarchy.tasks):
+        rows = np.flatnonzero(hierarchy.owner == task)
+        if len(rows) >= JUDGED and agreement(foretold[rows], hierarchy.z[rows]) * np.sqrt(len(rows)) < CLEAR:
+            found.add(task)
+    return found
 
 
 def _references(C: np.ndarray) -> np.ndarray:

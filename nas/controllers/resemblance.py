@@ -91,7 +91,7 @@ def learn(
         distances[each.task] = np.where(group == group[each.task], np.inf, distance)
     (reach, amount), gain, error, borrowed = _chosen(left_out, z, distances, group)
     nearest = np.array([d.min() for d in distances.values()])
-    helps = gain > error
+    helps = gain > max(error, 1e-6) and bool(pairs.weights(None).any())
     found = Resemblance(
         names,
         table,
@@ -146,7 +146,7 @@ def _chosen(
         each = []
         for out in left_out:
             borrowed = amount * _shares(distances[out.task], reach) @ out.heads[1:]
-            each.append(_agreement(out.heads[0] + borrowed, z[out.rows]) - _agreement(out.heads[0], z[out.rows]))
+            each.append(agreement(out.heads[0] + borrowed, z[out.rows]) - agreement(out.heads[0], z[out.rows]))
         gains[reach, amount] = np.array(each)
     best = max(gains, key=lambda setting: float(gains[setting].mean()))
     families = group[[out.task for out in left_out]]
@@ -160,8 +160,8 @@ def _chosen(
     )
 
 
-def _agreement(expected: np.ndarray, z: np.ndarray) -> float:
-    """Correlation, 0 where one of the two is constant."""
+def agreement(expected: np.ndarray, z: np.ndarray) -> float:
+    """Returns the correlation, 0 where one of the two is constant."""
     spread = expected.std() * z.std()
     return float(((expected - expected.mean()) * (z - z.mean())).mean() / spread) if spread > 0 else 0.0
 

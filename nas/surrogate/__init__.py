@@ -6,7 +6,7 @@ Not here: what a column, a task or a candidate is (``nas.controllers``).
 Symbols, the same in all files
     C       [m, d]   columns of candidates, each 0 or 1
     theta   [d]      weight of every column
-    k                correlation exp(-sum_c theta_c |C_c - C'_c|), in (0, 1]; ``log_correlation`` is its logarithm
+    k                correlation exp(-sum_c theta_c |C_c - C'_c|), in [0, 1]
     N, T             records of all past tasks, past tasks; n: evaluations of the running search
     z       [N], [n] normal scores of past records; squashed scores of the running search
     v       [n]      known noise variances of z (squared standard errors)
@@ -24,7 +24,7 @@ Online,  z = c (w mean(x) + f(x) + e);  f ~ GP(0, 1 + a D'D + r k^tau), e ~ N(0,
 from __future__ import annotations
 
 from nas.surrogate.hierarchy import Hierarchy, LeftOut, Smoothness
-from nas.surrogate.kernel import log_correlation
+from nas.surrogate.kernel import correlation
 from nas.surrogate.mixture import (
     Belief,
     Candidates,
@@ -45,10 +45,10 @@ __all__ = [
     "Observations",
     "Part",
     "Smoothness",
+    "correlation",
     "evidence",
     "expected_improvement",
     "improvement",
-    "log_correlation",
     "normal_scores",
     "posterior",
     "squash",

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import cho_solve
 from scipy.optimize import minimize
 
-from nas.surrogate.kernel import log_correlation
+from nas.surrogate.kernel import correlation
 
 STEPS = 25  # of L-BFGS
 VARIANCES = (0.5, 0.3, 0.15)  # prior medians of s_mu, s_de, s_n, each log-normal with deviation 1
@@ -61,7 +61,7 @@ def _objective(
     """Minus log posterior density of p = (log variances, g, h), and its gradient."""
     common, own, noise = np.exp(p[:3])
     theta = base * np.exp(p[3] + p[4:])
-    K = np.exp(log_correlation(C, C, theta))
+    K = correlation(C, C, theta)
     weight = common + own * same
     A = weight * K + (noise + 1e-6) * np.eye(len(z))
     L = np.linalg.cholesky(A)
@@ -132,7 +132,7 @@ class Hierarchy:
         found = np.empty((1 + self.tasks, len(Q)), dtype=np.float32)
         for at in range(0, len(Q), CHUNK):
             some = slice(at, at + CHUNK)
-            K = np.exp(log_correlation(C, Q[some].astype(np.float32), theta)) * alpha[:, None]
+            K = correlation(C, Q[some].astype(np.float32), theta) * alpha[:, None]
             each = np.add.reduceat(K, starts, axis=0)
             found[0, some] = self.smoothness.common * each.sum(axis=0)
             found[1:, some] = self.smoothness.own * each
@@ -141,15 +141,25 @@ class Hierarchy:
     @cached_property
     def correlations(self) -> np.ndarray:
         """k between all records, [N, N]."""
-        return np.exp(log_correlation(self.C, self.C, self.smoothness.theta))
+        return correlation(self.C, self.C, self.smoothness.theta)
+
+    @cached_property
+    def inverse(self) -> np.ndarray:
+        """B = A^-1, [N, N]."""
+        L = _factor(self.C, self.owner, self.smoothness)
+        return cho_solve((L, True), np.eye(len(self.z)), check_finite=False)
+
+    @property
+    def foretold(self) -> np.ndarray:
+        """[N] what all other records say of each (Rasmussen and Williams 2006, eq. 5.12)."""
+        return self.z - self.alpha / np.diag(self.inverse)
 
     def left_out(self) -> Iterator[LeftOut]:
         """Yields every task that other groups can say something about, as if it were new.
 
-        From one inverse: without the records F, alpha_R becomes alpha_R - B_RF B_FF^-1 alpha_F, where B = A^-1.
+        From one inverse: without the records F, alpha_R becomes alpha_R - B_RF B_FF^-1 alpha_F.
         """
-        L = _factor(self.C, self.owner, self.smoothness)
-        B = cho_solve((L, True), np.eye(len(self.z)), check_finite=False)
+        B = self.inverse
         for task in range(self.tasks):
             out = self.group[self.owner] == self.group[task]
             if out.all():
@@ -157,14 +167,15 @@ class Hierarchy:
             F, R, own = np.flatnonzero(out), np.flatnonzero(~out), np.flatnonzero(self.owner == task)
             alpha = self.alpha[R] - B[np.ix_(R, F)] @ np.linalg.solve(B[np.ix_(F, F)], self.alpha[F])
             K = self.correlations[np.ix_(R, own)] * alpha[:, None]
+            present, starts = np.unique(self.owner[R], return_index=True)
             heads = np.zeros((1 + self.tasks, len(own)))
-            np.add.at(heads, 1 + self.owner[R], K)
+            heads[1 + present] = np.add.reduceat(K, starts, axis=0)
             heads[0] = self.smoothness.common * heads.sum(axis=0)
             heads[1:] *= self.smoothness.own
             yield LeftOut(task, own, heads, len(set(self.owner[R].tolist())))
 
 
 def _factor(C: np.ndarray, owner: np.ndarray, s: Smoothness) -> np.ndarray:
-    A = np.exp(log_correlation(C, C, s.theta)) * (s.common + s.own * (owner[:, None] == owner[None, :]))
+    A = correlation(C, C, s.theta) * (s.common + s.own * (owner[:, None] == owner[None, :]))
     A[np.diag_indices(len(A))] += s.noise + 1e-6
     return np.linalg.cholesky(A)

@@ -7,16 +7,19 @@ Closed form throughout: nothing is fitted, the scale c is summed over a grid, an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import solve_triangular
-from scipy.special import logsumexp, ndtr
+from scipy.special import ndtr
+
+from nas.surrogate.kernel import power
 
 NOISES = ((0.03, 0.1), (0.2, 1.0))  # nu, share of v: what the rows of a split do to all candidates alike is no noise
 SCALES = np.array([0.35, 0.6, 1.0, 1.7, 3.0])  # c
 LOG_SCALES = -0.5 * (np.log(SCALES) / 0.8) ** 2
 HEAVIEST, FAINTEST = 12, 0.01  # parts that vote: at most, and with at least this share of the heaviest's weight
+FORGOTTEN = 1e-6  # weight, in shares of the heaviest, below which a part is dropped
 SHORT = 300  # candidates whose deviation is computed exactly
 
 
@@ -32,6 +35,7 @@ class Belief:
         deviations: a, whether past tasks' deviations are likely directions.
         new: r, the variance of what no past task shows.
         roughness: tau, equally likely.
+        kernel: Which k: 0 as history would have it, 1 as if there were none.
     """
 
     name: str
@@ -41,24 +45,25 @@ class Belief:
     deviations: bool
     new: float
     roughness: tuple[float, ...]
+    kernel: int = 0
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """m candidates as the beliefs see them: log k with the n observed [n, m], means [q, m], D [T, m]."""
+    """m candidates as the beliefs see them: k with the n observed [kernels, n, m], means [q, m], D [T, m]."""
 
-    log_k: np.ndarray
+    k: np.ndarray
     means: np.ndarray
     D: np.ndarray
 
     def take(self, rows: np.ndarray) -> Candidates:
         """Returns the candidates at ``rows``."""
-        return Candidates(self.log_k[:, rows], self.means[:, rows], self.D[:, rows])
+        return Candidates(self.k[:, :, rows], self.means[:, rows], self.D[:, rows])
 
 
 @dataclass(frozen=True)
 class Observations:
-    """n scores ``z`` with noise variances ``v`` at candidates ``at`` (log_k [n, n], means [q, n], D [T, n]).
+    """n scores ``z`` with noise variances ``v`` at candidates ``at`` (k [kernels, n, n], means [q, n], D [T, n]).
 
     ``counted`` says which are evidence for or against a belief; all but those that history had already.
     """
@@ -75,7 +80,7 @@ class Observations:
     def evidence(self) -> Observations:
         """Only those that count."""
         rows = np.flatnonzero(self.counted)
-        at = Candidates(self.at.log_k[np.ix_(rows, rows)], self.at.means[:, rows], self.at.D[:, rows])
+        at = Candidates(self.at.k[:, rows][:, :, rows], self.at.means[:, rows], self.at.D[:, rows])
         return Observations(at, self.z[rows], self.v[rows], self.counted[rows])
 
 
@@ -94,19 +99,11 @@ class Part:
 
     def mean(self, asked: Candidates, seen: Observations) -> tuple[np.ndarray, np.ndarray]:
         """Returns E z [m] and its derivative by c [m]."""
-        kind = asked.log_k.dtype.type
-        b = np.stack([self.by_z, self.by_mean]).astype(kind)
-        known = b.sum(axis=1)[:, None] + kind(self.belief.new) * (b @ np.exp(kind(self.tau) * asked.log_k))
-        if self.belief.deviations:
-            known = known + (b @ seen.at.D.T.astype(kind)) @ asked.D
-        slope = -known[1]
-        if self.belief.trust:
-            slope = slope + kind(self.belief.trust) * asked.means[self.belief.mean]
-        return known[0] + kind(self.c) * slope, slope
+        return _means([self], asked, seen)[0]
 
     def deviation(self, asked: Candidates, seen: Observations, slope: np.ndarray) -> np.ndarray:
         """Returns the standard deviation [m] of z without noise, that of the scale included; slope as by ``mean``."""
-        S = 1.0 + self.belief.new * np.exp(self.tau * asked.log_k.astype(float))
+        S = 1.0 + self.belief.new * power(asked.k[self.belief.kernel].astype(float), self.tau)
         variance = np.full(S.shape[1], 1.0 + self.belief.new)
         if self.belief.deviations:
             D = asked.D.astype(float)
@@ -118,30 +115,38 @@ class Part:
 
     def bound(self, asked: Candidates, mean: np.ndarray, nearest: np.ndarray, spread: np.ndarray) -> np.ndarray:
         """Returns a quick upper bound [m] of z, in units above the best: what is far from the observed may be good."""
-        kind = asked.log_k.dtype.type
-        free = kind(self.belief.new) * (1 - np.exp(kind(2.0 * self.tau) * nearest)) + kind(1e-3)
+        kind = asked.k.dtype.type
+        free = kind(self.belief.new) * (1 - nearest ** kind(2.0 * self.tau)) + kind(1e-3)
         return mean + kind(self.c) * np.sqrt(free + kind(0.3 * self.belief.deviations) * spread)
 
 
 def posterior(beliefs: Sequence[Belief], seen: Observations) -> list[Part]:
-    """Returns every belief x roughness x noise, heaviest first; the weights sum to 1."""
-    found = _parts(beliefs, seen)
-    told = found if seen.counted.all() else _parts(beliefs, seen.evidence)
-    logs = np.array([log + np.log(belief.mass) for belief, log in ((p.belief, log) for p, log in told)])
-    weights = np.exp(logs - logsumexp(logs))
-    order = np.argsort(-weights, kind="stable")
-    return [
-        replace(found[i][0], weight=float(weights[i]), c=told[i][0].c, c_squared=told[i][0].c_squared) for i in order
-    ]
+    """Returns every belief x roughness x noise, heaviest first, those of no weight left out; the weights sum to 1."""
+    blocks = _blocks(beliefs, seen)
+    told = blocks if seen.counted.all() else _blocks(beliefs, seen.evidence)
+    logs = np.concatenate([block.logs + np.log([b.mass for b in block.beliefs]) for block in told])
+    weights = np.exp(logs - logs.max())
+    weights = np.where(weights < FORGOTTEN, 0.0, weights)
+    weights /= weights.sum()
+    places = [(block, other, i) for block, other in zip(blocks, told, strict=True) for i in range(len(block.beliefs))]
+    found = []
+    for at in np.argsort(-weights, kind="stable"):
+        if weights[at] == 0.0:
+            break
+        block, other, i = places[at]
+        by_z, by_mean = block.by[:, 0], block.by[:, 1 + i]
+        c, squared = float(other.c[i]), float(other.c_squared[i])
+        found.append(Part(block.beliefs[i], block.tau, float(weights[at]), block.L, by_z, by_mean, c, squared))
+    return found
 
 
 def evidence(beliefs: Sequence[Belief], seen: Observations) -> np.ndarray:
-    """Returns log p(z | belief) of each of ``beliefs``."""
+    """Returns log p(z | belief) of each of ``beliefs``, all of them different objects."""
     place = {id(belief): i for i, belief in enumerate(beliefs)}
     found = np.full(len(beliefs), -np.inf)
-    for part, log in _parts(beliefs, seen):
-        i = place[id(part.belief)]
-        found[i] = np.logaddexp(found[i], log)
+    for block in _blocks(beliefs, seen):
+        at = [place[id(belief)] for belief in block.beliefs]
+        found[at] = np.logaddexp(found[at], block.logs)
     return found
 
 
@@ -152,20 +157,18 @@ def improvement(parts: Sequence[Part], seen: Observations, asked: Candidates, fr
     are not ``free`` [m].
     """
     voting = [part for part in parts[:HEAVIEST] if part.weight >= FAINTEST * parts[0].weight]
-    nearest = asked.log_k.max(axis=0)
+    nearest = asked.k.max(axis=1)
     spread = np.einsum("tm,tm->m", asked.D, asked.D)
-    best, bounds = [], np.full(len(free), -np.inf, dtype=asked.log_k.dtype)
-    for part in voting:
-        mean, _ = part.mean(asked, seen)
-        best.append(float(part.mean(seen.at, seen)[0].max()))
-        upper = part.bound(asked, mean, nearest, spread)
-        bounds = np.maximum(bounds, (upper - best[-1]) / part.c)
+    best = [float(mean.max()) for mean, _ in _means(voting, seen.at, seen)]
+    bounds = np.full(len(free), -np.inf, dtype=asked.k.dtype)
+    for part, known, (mean, _) in zip(voting, best, _means(voting, asked, seen), strict=True):
+        bounds = np.maximum(bounds, (part.bound(asked, mean, nearest[part.belief.kernel], spread) - known) / part.c)
     bounds[~free] = -np.inf
-    short = np.sort(np.argsort(-bounds, kind="stable")[: min(SHORT, int(free.sum()))])
+    count = min(SHORT, int(free.sum()))
+    short = np.sort(np.argpartition(-bounds, count - 1)[:count])
     some = asked.take(short)
     total = np.zeros(len(free))
-    for part, known in zip(voting, best, strict=True):
-        mean, slope = part.mean(some, seen)
+    for part, known, (mean, slope) in zip(voting, best, _means(voting, some, seen), strict=True):
         total[short] += part.weight * expected_improvement(mean, part.deviation(some, seen, slope), known)
     return total
 
@@ -177,33 +180,67 @@ def expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -
     return np.maximum(deviation * (u * ndtr(u) + density), 0.0)
 
 
-def _parts(beliefs: Sequence[Belief], seen: Observations) -> list[tuple[Part, float]]:
-    """Every belief x roughness x noise with log p(z | it) + log of its share of the belief, in a fixed order.
+def _means(parts: Sequence[Part], asked: Candidates, seen: Observations) -> list[tuple[np.ndarray, np.ndarray]]:
+    """E z [m] and its derivative by c [m] of every part; one matrix product for all that share a roughness."""
+    kind = asked.k.dtype
+    B = np.array([[part.by_z, part.by_mean] for part in parts], dtype=kind)  # [parts, 2, n]
+    by_k = np.empty((len(parts), 2, asked.k.shape[2]), dtype=kind)
+    for kernel, tau in {(part.belief.kernel, part.tau) for part in parts}:
+        some = [i for i, part in enumerate(parts) if (part.belief.kernel, part.tau) == (kernel, tau)]
+        by_k[some] = np.reshape(B[some].reshape(2 * len(some), -1) @ power(asked.k[kernel], tau), (len(some), 2, -1))
+    directions = seen.at.D.T.astype(kind)
+    found = []
+    for part, b, known in zip(parts, B, by_k, strict=True):
+        known = b.sum(axis=1)[:, None] + kind.type(part.belief.new) * known
+        if part.belief.deviations:
+            known = known + (b @ directions) @ asked.D
+        slope = -known[1]
+        if part.belief.trust:
+            slope = slope + kind.type(part.belief.trust) * asked.means[part.belief.mean]
+        found.append((known[0] + kind.type(part.c) * slope, slope))
+    return found
 
-    Beliefs with the same covariance share one factor. In units of c the residual is z/c - w mean, so that
-    z'S^-1 z, z'S^-1 mean and mean'S^-1 mean give the evidence of every c.
+
+@dataclass(frozen=True)
+class _Block:
+    """q beliefs with the same covariance, one roughness and one noise."""
+
+    beliefs: Sequence[Belief]
+    tau: float
+    L: np.ndarray  # [n, n]
+    by: np.ndarray  # [n, 1 + q] S^-1 z, S^-1 w mean
+    logs: np.ndarray  # [q] log p(z | belief, tau, nu) + log of its share of the belief
+    c: np.ndarray  # [q]
+    c_squared: np.ndarray  # [q]
+
+
+def _blocks(beliefs: Sequence[Belief], seen: Observations) -> list[_Block]:
+    """Every belief x roughness x noise, in an order that depends on the beliefs alone.
+
+    In units of c the residual is z/c - w mean, so that z'S^-1 z, z'S^-1 mean and mean'S^-1 mean give the evidence of
+    every c.
     """
-    same: dict[tuple[bool, float, float], list[Belief]] = {}
+    same: dict[tuple[int, bool, float, float], list[Belief]] = {}
     for belief in beliefs:
         for tau in belief.roughness:
-            same.setdefault((belief.deviations, belief.new, tau), []).append(belief)
+            same.setdefault((belief.kernel, belief.deviations, belief.new, tau), []).append(belief)
     n = len(seen)
-    log_k, D = seen.at.log_k.astype(float), seen.at.D.astype(float)
+    k, D = seen.at.k.astype(float), seen.at.D.astype(float)
     found = []
-    for (deviations, new, tau), some in same.items():
-        S = 1.0 + new * np.exp(tau * log_k) + (D.T @ D if deviations else 0.0)
-        M = np.array([b.trust * seen.at.means[b.mean] if b.trust else np.zeros(n) for b in some], dtype=float)
+    for (kernel, deviations, new, tau), some in same.items():
+        S = 1.0 + new * power(k[kernel], tau) + (D.T @ D if deviations else 0.0)
+        M = seen.at.means[[b.mean for b in some]].astype(float) * np.array([[b.trust] for b in some])
         for nu, share in NOISES:
             L = np.linalg.cholesky(S + np.diag(nu + share * seen.v))
             half = solve_triangular(L, np.column_stack([seen.z, M.T]), lower=True, check_finite=False)
             by = solve_triangular(L, half, lower=True, trans=1, check_finite=False)
             zz, zm, mm = half[:, 0] @ half[:, 0], half[:, 0] @ half[:, 1:], np.sum(half[:, 1:] ** 2, axis=0)
             square = zz / SCALES**2 - 2.0 * zm[:, None] / SCALES + mm[:, None]
-            logs = LOG_SCALES - n * np.log(SCALES) - np.log(np.diag(L)).sum() - 0.5 * square  # [beliefs, scales]
-            totals = logsumexp(logs, axis=1)
-            p = np.exp(logs - totals[:, None])
-            for i, belief in enumerate(some):
-                c, squared = float(p[i] @ SCALES), float(p[i] @ SCALES**2)
-                part = Part(belief, tau, 0.0, L, by[:, 0], by[:, 1 + i], c, squared)
-                found.append((part, float(totals[i]) - float(np.log(len(belief.roughness) * len(NOISES)))))
+            logs = LOG_SCALES - n * np.log(SCALES) - np.log(np.diag(L)).sum() - 0.5 * square  # [q, scales]
+            highest = logs.max(axis=1)
+            p = np.exp(logs - highest[:, None])
+            total = p.sum(axis=1)
+            p /= total[:, None]
+            logs = highest + np.log(total) - np.log([len(b.roughness) * len(NOISES) for b in some])
+            found.append(_Block(some, tau, L, by, logs, p @ SCALES, p @ SCALES**2))
     return found
