@@ -58,6 +58,15 @@ class Result:
     front: tuple[tuple[Record, Footprint], ...] = ()
     notes: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        best, score = self.best, self.confirmation.score
+        return (
+            f"{self.name}: {len(self.records)} trials on {self.dataset.describe()}; best is "
+            f"{best.architecture.summary()}, score {score:.4f} (minus {best.metric})"
+        )
+
+    __repr__ = __str__
+
     def choose(self, record: Record) -> Result:
         """The same result for another of its candidates, one of ``front`` for example; nothing is trained yet."""
         if not any(record.key == known.key for known in (*self.records, *(kept for kept, _ in self.front))):
@@ -81,11 +90,14 @@ class Result:
         return self._refitted.predictor
 
     def export(self, path: str | PathLike[str]) -> ExportReport:
-        """Writes the network to ``path`` (.onnx, .json for the architecture alone) and checks what was written."""
-        from nas.export import export
+        """Writes the network to ``path`` (.onnx, .pt2, .py; its architecture: .json, .svg) and checks the file."""
+        from nas.export import ARCHITECTURE_FORMATS, check_suffix, export, export_architecture
 
+        if check_suffix(path) in ARCHITECTURE_FORMATS:  # nothing needs to be trained
+            return export_architecture(self.best.architecture, path)
         scores = {"metric": self.best.metric, "score": self.confirmation.score}
-        return export(self.model(), self.whole, path, settings=self.best.settings, scores=scores)
+        known, settings = self.space.operations, self.best.settings
+        return export(self.model(), self.whole, path, settings=settings, scores=scores, operations=known)
 
     def explain(self) -> Explanation:
         """Which past datasets spoke and with what weight, which were ignored and why; print it."""

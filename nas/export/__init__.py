@@ -16,13 +16,15 @@ from nas.export.check import ExportReport
 from nas.placed import check_place
 
 if TYPE_CHECKING:
+    from nas.architecture import Architecture
     from nas.dataset import Dataset
     from nas.model import Predictor
     from nas.operations import Operation
 
-__all__ = ["FORMATS", "ExportReport", "check_suffix", "export"]
+__all__ = ["ARCHITECTURE_FORMATS", "FORMATS", "ExportReport", "check_suffix", "export", "export_architecture"]
 
-FORMATS: tuple[str, ...] = (".onnx", ".pt2", ".py", ".json", ".svg")
+ARCHITECTURE_FORMATS: tuple[str, ...] = (".json", ".svg")
+FORMATS: tuple[str, ...] = (".onnx", ".pt2", ".py", *ARCHITECTURE_FORMATS)
 
 
 def export(
@@ -50,14 +52,8 @@ def export(
     """
     path = Path(path).expanduser()
     suffix = check_suffix(path)
-    if suffix == ".svg":
-        from nas.export.svg import export_svg
-
-        return export_svg(predictor.network.architecture, path)
-    if suffix == ".json":
-        from nas.export.json import export_json
-
-        return export_json(predictor.network.architecture, path)
+    if suffix in ARCHITECTURE_FORMATS:
+        return export_architecture(predictor.network.architecture, path)
     if suffix == ".py":
         from nas.export.python import export_python
         from nas.operations import BUILTIN
@@ -69,6 +65,18 @@ def export(
     else:
         from nas.export.onnx import export_onnx as export_network
     return export_network(predictor, data, path, settings=settings, scores=scores)
+
+
+def export_architecture(architecture: Architecture, path: str | os.PathLike[str]) -> ExportReport:
+    """Returns the report on ``path``, the architecture alone as ``.json`` or drawn as ``.svg``; see ``export``."""
+    path = Path(path).expanduser()
+    if check_suffix(path) == ".svg":
+        from nas.export.svg import export_svg
+
+        return export_svg(architecture, path)
+    from nas.export.json import export_json
+
+    return export_json(architecture, path)
 
 
 def check_suffix(path: str | os.PathLike[str]) -> str:

@@ -11,7 +11,8 @@ import ast
 import importlib
 import inspect
 import operator
-import textwrap
+import re
+import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from nas.errors import ExportError
 from nas.export.python.sources import Sources, Thing, constant_text, scope_of, text_of
 from nas.operations import Shape, Value
 
+MAX_TEXT = 2000  # letters of the lines that a lambda stands in
 _BINARY: Mapping[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -90,19 +92,49 @@ def _straight(build: Thing, shape: Shape, parameters: Mapping[str, Value]) -> tu
 
 
 def _definition(build: Thing) -> ast.FunctionDef | None:
-    """Returns the syntax of a function, a lambda among them; None for generators, decorated ones and the like."""
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(build)).strip().rstrip(","))
-    except (OSError, SyntaxError):
-        tree = ast.parse(text_of(build))  # says what is wrong with it
-    lambdas = [node for node in ast.walk(tree) if isinstance(node, ast.Lambda)]
-    if build.__name__ == "<lambda>" and len(lambdas) == 1:
-        function = ast.FunctionDef("build", lambdas[0].args, [ast.Return(lambdas[0].body)], [])
-        return ast.fix_missing_locations(ast.copy_location(function, lambdas[0]))
-    function_like = tree.body[0]
+    """Returns the syntax of a function, a lambda among them; None where it is decorated."""
+    if build.__name__ == "<lambda>":
+        node = _lambda(build)
+        function = ast.FunctionDef("build", node.args, [ast.Return(node.body)], [])
+        return ast.fix_missing_locations(ast.copy_location(function, node))
+    function_like = ast.parse(text_of(build)).body[0]
     if isinstance(function_like, ast.FunctionDef) and not function_like.decorator_list:
         return function_like
     return None
+
+
+def _lambda(build: Thing) -> ast.Lambda:
+    """Returns the syntax of a lambda, cut out of the lines it stands in; ExportError where it cannot be told."""
+    try:
+        text = inspect.getsource(build)[:MAX_TEXT]
+    except OSError:
+        text = ""
+    found = {}
+    for start in (match.start() for match in re.finditer(r"\blambda\b", text)):
+        for end in range(len(text), start, -1):  # the longest piece that is an expression
+            try:
+                node = ast.parse(text[start:end].strip(), mode="eval").body
+            except SyntaxError:
+                continue
+            node = node.elts[0] if isinstance(node, ast.Tuple) else node  # what follows a comma is not the lambda's
+            if isinstance(node, ast.Lambda) and _is_code_of(node, build):
+                found[ast.dump(node)] = node
+            break
+    if len(found) != 1:
+        raise ExportError(
+            "an operation is written into a stand-alone .py where its source is at hand, but that of a lambda cannot be"
+            " told; write it with `def`, or export .onnx or .pt2."
+        )
+    return next(iter(found.values()))
+
+
+def _is_code_of(node: ast.Lambda, build: Thing) -> bool:
+    """Whether a lambda, one of several in a statement perhaps, has the names and constants of ``build``."""
+    one = compile(ast.Expression(node), "lambda", "eval").co_consts[0]
+    two = build.__code__
+    names = [{*code.co_names, *code.co_freevars} for code in (one, two)]
+    constants = [[c for c in code.co_consts if not isinstance(c, types.CodeType)] for code in (one, two)]
+    return names[0] == names[1] and constants[0] == constants[1] and one.co_varnames == two.co_varnames
 
 
 def _imported(statement: ast.Import | ast.ImportFrom) -> dict[str, Any]:
