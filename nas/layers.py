@@ -65,29 +65,31 @@ class Mish(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Returns the activation of ``x``, of any shape."""
         if self.training and x.device.type == "cpu" and x.requires_grad:
-            return mish(x)
+            out: Tensor = _Mish.apply(x)
+            return out
         return F.mish(x)
 
 
-def mish(x: Tensor) -> Tensor:
-    """Returns mish of ``x`` by the formula of training on the CPU."""
-    out: Tensor = _Mish.apply(x)
-    return out
-
-
-class _Mish(torch.autograd.Function):
-    """Mish and its derivative in one pass, half the time of torch's on the CPU.
+def mish_and_derivative(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns mish and its derivative in one pass, half the time of torch's on the CPU.
 
     With e = exp(x), n = e (e + 2), r = 1 / (n + 2): mish = x n r, mish' = r (n + 4 x (n - e) r).
     """
+    e = x.clamp(max=20.0).exp_()
+    n = (e + 2.0).mul_(e)
+    r = (n + 2.0).reciprocal_()
+    derivative = n.sub(e).mul_(r).mul_(x).mul_(4.0).add_(n).mul_(r)
+    return n.mul_(r).mul_(x), derivative
+
+
+class _Mish(torch.autograd.Function):
+    """Mish by ``mish_and_derivative``."""
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
-        e = x.clamp(max=20.0).exp_()
-        n = (e + 2.0).mul_(e)
-        r = (n + 2.0).reciprocal_()
-        ctx.save_for_backward(n.sub(e).mul_(r).mul_(x).mul_(4.0).add_(n).mul_(r))
-        return n.mul_(r).mul_(x)
+        y, derivative = mish_and_derivative(x)
+        ctx.save_for_backward(derivative)
+        return y
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:

@@ -133,8 +133,10 @@ def test_forms_compute_and_differentiate_as_their_modules_do():
     recipe = Recipe()
     assert all(map(can_stack, networks))
     stack = Stack(networks, [recipe] * 3, [Moving.of(n, recipe) for n in networks], stacked=True)
-    answer = stack.forward({name: torch.stack([p.tensors[name] for p in parts]) for name in SIGNATURE.inputs})
-    answer.backward(Task(True).gradient(answer, torch.stack([part.y for part in parts]), 0.1))
+    with torch.no_grad():
+        views = {name: torch.stack([p.tensors[name] for p in parts]) for name in SIGNATURE.inputs}
+        answer, back = stack.forward(views)
+        back(Task(True).gradient(answer, torch.stack([Task(True).targets(part.y, 3, 0.1) for part in parts])))
     for row, network in enumerate(networks):
         found = [answer[row].detach(), *(p.grad for p in network.parameters())]
         for one, other in zip(found, expected[row], strict=True):
@@ -147,7 +149,7 @@ def test_dropout_drops_the_share_it_is_told_and_keeps_the_mean():
     stack = Stack(networks, [Recipe()] * 3, [Moving.of(n, Recipe()) for n in networks], stacked=True)
     views = {"numeric": torch.randn(3, 256, 5)}
     stack.draw([torch.Generator().manual_seed(i) for i in range(3)], views)
-    dropped = stack.dropouts[0](torch.ones(3, 256, 64))
+    dropped, _ = stack.dropouts[0](torch.ones(3, 256, 64))
     assert dropped[0].eq(1).all()
     for row, p in ((1, 0.25), (2, 0.9)):
         assert abs(float(dropped[row].eq(0).float().mean()) - p) < 0.01

@@ -105,9 +105,15 @@ def fit(
 
 
 def begin(
-    candidate: Candidate, fold: Fold, budget: Budget, seed: int, operations: Mapping[str, Operation] = BUILTIN
+    candidate: Candidate,
+    fold: Fold,
+    budget: Budget,
+    seed: int,
+    operations: Mapping[str, Operation] = BUILTIN,
+    *,
+    batch: int | None = None,
 ) -> Training:
-    """Returns the training of a candidate on a fold before its first step.
+    """Returns the training of a candidate on a fold before its first step, in batches of ``batch_size`` rows.
 
     Validation rows (evenly spaced ones where there are many) are looked at only to choose the best epoch, hence not
     where ``budget`` names the last one.
@@ -128,6 +134,7 @@ def begin(
         Task(fold.data.task == "classification"),
         budget,
         seed,
+        batch=batch,
         bfloat16=precision(fold.data.kind, fold.device.type) == "bfloat16",
     )
 

@@ -1,7 +1,10 @@
-"""Modules side by side: what one place of K equal networks computes for all of them at once.
+"""Modules side by side: what one place of K equal networks computes for all of them at once, forward and backward.
 
 Here belongs, for each module class of ``nas.layers`` and torch that tables need, a form that maps [K, b, ...] to
-[K, b, ...] with the parameters of each row. How rows lie in memory and when they are stepped belongs to ``stack``.
+[K, b, ...] with the parameters of each row, and its gradient. How rows lie in memory and when they are stepped belongs
+to ``stack``. Forms are called without autograd: for networks this small it would cost more than the arithmetic. A form
+returns what it computes and a function that takes the gradient of that, writes the gradients of the parameters where
+they belong, and returns the gradient of the input.
 
 Every form gives row k the same bits whatever K is and whichever rows stand beside it, given one thread and rows whose
 memory is aligned (``stack``). Matrix products: a batched product whose rows are aligned runs the same kernel for each
@@ -27,7 +30,10 @@ from nas import layers
 
 ALIGNED = 64  # elements: a multiple of every vector register, twice unrolled
 
-Form = Callable[[Tensor], Tensor]
+Back = Callable[[Tensor], Tensor | None]
+Form = Callable[[Tensor, bool], tuple[Tensor, Back]]
+"""(input, whether its gradient is wanted) -> (output, gradient of the output -> gradient of the input or None)."""
+Function = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ def has_form(module: nn.Module) -> bool:
     return type(module) in FORMS
 
 
-# --- products
+# --- products and sums
 
 
 def product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
@@ -91,6 +97,89 @@ def column_sums(x: Tensor, out: Tensor) -> None:
             torch.sum(row, -2, out=into)
 
 
+def _linear(place: Place) -> Form:
+    module = place.modules[0]
+    assert isinstance(module, nn.Linear)
+    weight, into = place.parameter("weight")
+    bias, bias_into = place.parameter("bias") if module.bias is not None else (None, None)
+    transposed = weight.transpose(1, 2)
+    added = None if bias is None else bias.unsqueeze(1)
+    at_once = added is not None and weight.shape[1] > 1
+
+    def form(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
+        if at_once:
+            y = torch.baddbmm(added, x, transposed)
+        else:
+            y = product(x, transposed)
+            if added is not None:
+                y += added
+
+        def back(gradient: Tensor) -> Tensor | None:
+            product(gradient.transpose(1, 2), x, into)
+            if bias_into is not None:
+                column_sums(gradient, bias_into)
+            return product(gradient, weight) if wanted else None
+
+        return y, back
+
+    return form
+
+
+def _gated_linear(place: Place) -> Form:
+    glu: Function = lambda x: F.glu(x, dim=-1)  # noqa: E731
+    return _in_turn([form_of(place.child("linear")), _differentiated(glu), form_of(place.child("dropout"))])
+
+
+def _sequential(place: Place) -> Form:
+    module = place.modules[0]
+    assert isinstance(module, nn.Sequential)
+    return _in_turn([form_of(place.child(str(number))) for number in range(len(module))])
+
+
+def _in_turn(forms: Sequence[Form]) -> Form:
+    def form(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
+        backs = []
+        for each in forms:
+            x, back = each(x, wanted)
+            backs.append(back)
+            wanted = True  # what lies below has parameters, or its gradient is not used
+
+        def through(gradient: Tensor) -> Tensor | None:
+            found: Tensor | None = gradient
+            for back in reversed(backs):
+                if found is None:
+                    break
+                found = back(found)
+            return found
+
+        return x, through
+
+    return form
+
+
+# --- by autograd
+
+
+def _differentiated(function: Function) -> Form:
+    """Returns the form of a function whose gradient autograd finds; parameters in it write their own (``_Spread``)."""
+
+    def form(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
+        x = x.detach()
+        if wanted:
+            x.requires_grad_()
+        with torch.enable_grad():
+            y = function(x)
+
+        def back(gradient: Tensor) -> Tensor | None:
+            if y.requires_grad:
+                y.backward(gradient)
+            return x.grad
+
+        return y.detach(), back
+
+    return form
+
+
 class _Spread(torch.autograd.Function):
     """Parameters [K, ..., n] for each of b examples, [K, ..., b, n]; their gradient is written where it belongs."""
 
@@ -103,30 +192,6 @@ class _Spread(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         column_sums(gradient, ctx.into)
         return None, None, None
-
-
-class _Linear(torch.autograd.Function):
-    """x W^T + b of each row; the gradients of W and b are written where they belong instead of being returned."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, into: Tensor, bias_into: Tensor | None
-    ) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.weight, ctx.into, ctx.bias_into = weight, into, bias_into
-        if bias is None:
-            return product(x, weight.transpose(1, 2))
-        if weight.shape[1] == 1:
-            return product(x, weight.transpose(1, 2)).add_(bias.unsqueeze(1))
-        return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (x,) = ctx.saved_tensors
-        product(gradient.transpose(1, 2), x, ctx.into)
-        if ctx.bias_into is not None:
-            column_sums(gradient, ctx.bias_into)
-        return product(gradient, ctx.weight) if ctx.needs_input_grad[0] else None, None, None, None, None
 
 
 class _Products(torch.autograd.Function):
@@ -149,27 +214,6 @@ class _Products(torch.autograd.Function):
         return torch.stack([product(g, b.transpose(1, 2)) for _, b, g, _ in rows]), None, None
 
 
-def _linear(place: Place) -> Form:
-    module = place.modules[0]
-    assert isinstance(module, nn.Linear)
-    weight, into = place.parameter("weight")
-    bias, bias_into = place.parameter("bias") if module.bias is not None else (None, None)
-
-    def form(x: Tensor) -> Tensor:
-        y: Tensor = _Linear.apply(x, weight, bias, into, bias_into)
-        return y
-
-    return form
-
-
-def _gated_linear(place: Place) -> Form:
-    linear, dropout = form_of(place.child("linear")), form_of(place.child("dropout"))
-    return lambda x: dropout(F.glu(linear(x), dim=-1))
-
-
-# --- embeddings
-
-
 def _periodic_embedding(place: Place) -> Form:
     module = place.modules[0]
     assert isinstance(module, layers.PeriodicEmbedding)
@@ -179,38 +223,35 @@ def _periodic_embedding(place: Place) -> Form:
     ]
     weight, into = place.parameter("weight")
 
-    def form(x: Tensor) -> Tensor:
+    def embedding(x: Tensor) -> Tensor:
         columns = x.transpose(1, 2).unsqueeze(-1)  # [K, n, b, 1]
         frequency, phase, bias = (_Spread.apply(one, where, x.shape[1]) for one, where in vectors)
         waves = _each(torch.cos, 2.0 * math.pi * frequency * columns + phase)  # [K, n, b, f]
         learned = _Products.apply(waves, weight, into) + bias  # [K, n, b, s - 1]
         return torch.cat((columns, learned), dim=-1).transpose(1, 2).flatten(2)
 
-    return form
+    return _differentiated(embedding)
 
 
 def _piecewise_linear(place: Place) -> Form:
     module = place.modules[0]
     assert isinstance(module, layers.PiecewiseLinear)
-    return lambda x: (module.bins * x.unsqueeze(-1) - module.offsets).clamp(0.0, 1.0).flatten(2)
+    return _differentiated(lambda x: (module.bins * x.unsqueeze(-1) - module.offsets).clamp(0.0, 1.0).flatten(2))
 
 
 def _category_embedding(place: Place) -> Form:
     weight, into = place.parameter("weight")
 
-    def form(x: Tensor) -> Tensor:
+    def embedding(x: Tensor) -> Tensor:
         y: Tensor = _Products.apply(x.transpose(1, 2), weight, into)  # [K, c, b, s]
         return y.transpose(1, 2).flatten(2)
 
-    return form
-
-
-# --- scales and norms
+    return _differentiated(embedding)
 
 
 def _feature_scale(place: Place) -> Form:
     weight, into = place.parameter("weight")
-    return lambda x: x * _Spread.apply(weight, into, x.shape[1])
+    return _differentiated(lambda x: x * _Spread.apply(weight, into, x.shape[1]))
 
 
 def _layer_norm(place: Place) -> Form:
@@ -218,17 +259,17 @@ def _layer_norm(place: Place) -> Form:
     assert isinstance(module, nn.LayerNorm)
     (weight, into), (bias, bias_into) = place.parameter("weight"), place.parameter("bias")
 
-    def form(x: Tensor) -> Tensor:
+    def norm(x: Tensor) -> Tensor:
         scale, shift = _Spread.apply(weight, into, x.shape[1]), _Spread.apply(bias, bias_into, x.shape[1])
         return F.layer_norm(x, module.normalized_shape, eps=module.eps) * scale + shift
 
-    return form
+    return _differentiated(norm)
 
 
 # --- without parameters
 
 
-def _each(function: Form, x: Tensor) -> Tensor:
+def _each(function: Function, x: Tensor) -> Tensor:
     """Returns an elementwise function of all rows, row by row where their ends would be computed differently."""
     if len(x) == 1 or x[0].numel() % ALIGNED == 0 or x.device.type != "cpu":
         return function(x)
@@ -237,32 +278,35 @@ def _each(function: Form, x: Tensor) -> Tensor:
 
 def _elementwise(place: Place) -> Form:
     module = place.modules[0]
-    return lambda x: _each(module, x)
+    return _differentiated(lambda x: _each(module, x))
+
+
+def _relu(place: Place) -> Form:
+    def form(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
+        y = torch.relu(x)
+        return y, lambda gradient: torch.ops.aten.threshold_backward(gradient, y, 0.0)
+
+    return form
 
 
 def _mish(place: Place) -> Form:
-    return lambda x: _each(layers.mish if x.requires_grad and x.device.type == "cpu" else F.mish, x)
+    def form(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
+        if len(x) == 1 or x[0].numel() % ALIGNED == 0 or x.device.type != "cpu":
+            y, derivative = layers.mish_and_derivative(x)
+        else:
+            parts = zip(*map(layers.mish_and_derivative, x.unbind(0)), strict=True)
+            y, derivative = (torch.stack(part) for part in parts)
+        return y, lambda gradient: gradient * derivative
+
+    return form
 
 
 def _identity(place: Place) -> Form:
-    return lambda x: x
+    return lambda x, wanted: (x, lambda gradient: gradient)
 
 
 def _flatten(place: Place) -> Form:
-    return lambda x: x.flatten(2)
-
-
-def _sequential(place: Place) -> Form:
-    module = place.modules[0]
-    assert isinstance(module, nn.Sequential)
-    forms = [form_of(place.child(str(number))) for number in range(len(module))]
-
-    def form(x: Tensor) -> Tensor:
-        for each in forms:
-            x = each(x)
-        return x
-
-    return form
+    return lambda x, wanted: (x.flatten(2), lambda gradient: gradient.view(x.shape))
 
 
 @dataclass(eq=False)
@@ -284,16 +328,14 @@ class Dropouts:
         """Moves the constants to a device."""
         self.level, self.factor = self.level.to(device), self.factor.to(device)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Returns ``x`` [K, ...] with elements of each row dropped (to the nearest 1 / 65536) and the rest scaled."""
+    def __call__(self, x: Tensor, wanted: bool = True) -> tuple[Tensor, Back]:
+        """Drops elements of each row of ``x`` [K, ...] (to the nearest 1 / 65536) and scales the rest."""
         self.elements = x[0].numel()
-        if not any(self.p):
-            return x
-        if self.bits is None:
-            return x
+        if self.bits is None or not any(self.p):
+            return x, lambda gradient: gradient
         shape = (len(x), *(1,) * (x.dim() - 1))
-        kept = self.bits.view(x.shape) >= self.level.view(shape)
-        return x * kept.to(x.dtype).mul_(self.factor.view(shape))
+        kept = (self.bits.view(x.shape) >= self.level.view(shape)).to(x.dtype).mul_(self.factor.view(shape))
+        return x * kept, lambda gradient: gradient * kept
 
 
 def _dropout(place: Place) -> Form:
@@ -313,8 +355,9 @@ FORMS: Mapping[type[nn.Module], Callable[[Place], Form]] = {
     nn.Flatten: _flatten,
     nn.Identity: _identity,
     nn.Sequential: _sequential,
+    nn.ReLU: _relu,
     layers.Mish: _mish,
     layers.Dropout: _dropout,
     nn.Dropout: _dropout,
-    **dict.fromkeys((layers.Zero, nn.ReLU, nn.GELU, nn.SiLU, nn.SELU, nn.Tanh), _elementwise),
+    **dict.fromkeys((layers.Zero, nn.GELU, nn.SiLU, nn.SELU, nn.Tanh), _elementwise),
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -34,19 +34,24 @@ class Task:
 
     classification: bool
 
-    def gradient(self, outputs: Tensor, y: Tensor, smoothing: Tensor | float = 0.0) -> Tensor:
+    def targets(self, y: Tensor, outputs: int, smoothing: float) -> Tensor:
+        """Returns what outputs are compared with, [outputs, n]: smoothed classes, or the values."""
+        if not self.classification:
+            return y.unsqueeze(0)
+        targets = torch.full((outputs, len(y)), smoothing / outputs, device=y.device)
+        return targets.scatter_(0, y.unsqueeze(0), 1.0 - smoothing + smoothing / outputs)
+
+    def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Returns the gradient of each row's mean loss with respect to its outputs, like ``outputs`` [K, b, outputs].
 
-        Cross entropy with label smoothing (a number, or [K, 1, 1]), or the squared error of the standardised target.
+        Cross entropy, or the squared error of the standardised target; ``targets`` are [K, outputs, b]. Outputs come
+        before the batch here, because a softmax over the last of few numbers is slow.
         """
-        outputs = outputs.detach().float()
-        share = 1.0 / outputs.shape[1]
-        if not self.classification:
-            return (outputs - y.unsqueeze(2)).mul_(2.0 * share)
-        gradient = torch.softmax(outputs, dim=2).sub_(smoothing / outputs.shape[2])
-        truth = y.unsqueeze(2)
-        gradient.scatter_add_(2, truth, (torch.zeros_like(truth, dtype=gradient.dtype) - 1.0).add_(smoothing))
-        return gradient.mul_(share)
+        found = outputs.float().transpose(1, 2).contiguous()
+        if self.classification:
+            found = torch.softmax(found, dim=1)
+        factor = (1.0 if self.classification else 2.0) / outputs.shape[1]
+        return found.sub_(targets).mul_(factor).transpose(1, 2)
 
     def score(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Returns minus the mean Brier score, or minus the RMSE over the training target's deviation."""
@@ -203,9 +208,8 @@ class _Run:
         self.stack = Stack(
             networks, [t.recipe for t in trainings], [s.moving for s in states], stacked=self.first.can_stack
         )
-        smoothings = [training.recipe.label_smoothing for training in trainings]
-        self.smoothing = torch.tensor(smoothings, device=self.device).view(-1, 1, 1)
-        self.y = torch.stack([training.rows.y for training in trainings])
+        outputs = self.first.network.signature.outputs
+        self.targets = [t.task.targets(t.rows.y, outputs, t.recipe.label_smoothing) for t in trainings]
         self.generators = [_generator(t, s) for t, s in zip(trainings, states, strict=True)]
 
     def until(self, epoch: int) -> dict[Training, State]:
@@ -214,7 +218,8 @@ class _Run:
         failures: list[DivergedError | None] = [None] * len(self.trainings)
         with _global_random(self.first, self.states[0]) as global_random:
             while self.epoch < last and not any(failures):
-                self._train()
+                with torch.no_grad():
+                    self._train()
                 self.epoch += 1
                 failures = self._judge()
             found = {
@@ -248,19 +253,15 @@ class _Run:
             _permutation(len(t.rows), derive(t.seed, _ORDER, self.epoch))[: steps * size].to(self.device)
             for t in self.trainings
         ]
-        y = self.y.gather(1, torch.stack(orders))
+        targets = torch.stack([all_.index_select(1, o) for all_, o in zip(self.targets, orders, strict=True)])
         for step, views in enumerate(self._batches(orders)):
             if time.perf_counter() > self.deadline:
-                raise OutOfTimeError(
-                    f"the seconds allowed were over in epoch {self.epoch + 1} of {first.budget.epochs}."
-                )
-            stack.zero_gradients()
+                epochs = first.budget.epochs
+                raise OutOfTimeError(f"the seconds allowed were over in epoch {self.epoch + 1} of {epochs}.")
             stack.draw(self.generators, views)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=first.bfloat16):
-                answer = stack.forward(views)
-            wanted = first.task.gradient(answer, y[:, step * size : (step + 1) * size], self.smoothing)
-            if answer.requires_grad:
-                answer.backward(wanted.to(answer.dtype))
+            with _autocast(self.device, first.bfloat16):
+                answer, back = stack.forward(views)
+            back(first.task.gradient(answer, targets[:, :, step * size : (step + 1) * size]))
             stack.step(coslog4(self.epoch * steps + step, first.budget.epochs * steps))
 
     def _batches(self, orders: Sequence[Tensor]) -> Iterator[Mapping[str, Tensor]]:
@@ -319,9 +320,13 @@ def outputs(network: Network, rows: Rows, *, bfloat16: bool = False) -> Tensor:
     size = max(64, min(16_384, elements // max(largest, 1)))
     if network.training:
         network.eval()
-    with torch.inference_mode(), torch.autocast(rows.y.device.type, torch.bfloat16, enabled=bfloat16):
+    with torch.inference_mode(), _autocast(rows.y.device, bfloat16):
         parts = [network(rows.slice(i, i + size)).detach() for i in range(0, len(rows), size)]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _autocast(device: torch.device, bfloat16: bool) -> AbstractContextManager[None]:
+    return torch.autocast(device.type, torch.bfloat16) if bfloat16 else nullcontext()
 
 
 def _permutation(n: int, seed: int) -> Tensor:

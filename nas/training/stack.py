@@ -17,8 +17,9 @@ alone; w = u rate follows.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 
 import torch
@@ -123,6 +124,9 @@ def can_stack(network: Network) -> bool:
     return network.bias is None and all(has_form(module) for part in parts for module in part.values())
 
 
+Give = Callable[[Tensor], None]
+
+
 class Stack:
     """K networks of one shape, ready for steps; their parameters live here until ``release``.
 
@@ -194,11 +198,6 @@ class Stack:
         self.optimizer.step()
         torch.mul(self.u, self.rate, out=self.weights)
 
-    def zero_gradients(self) -> None:
-        """Zeroes the gradients where they are summed up; forms write them."""
-        if self._forms is None:
-            self.gradient.zero_()
-
     # ---- dropout
 
     def draw(self, generators: Sequence[torch.Generator], views: Mapping[str, Tensor]) -> None:
@@ -207,8 +206,7 @@ class Stack:
         if not active:
             return
         if not active[0].elements:
-            with torch.no_grad():
-                self.forward(views)  # tells the sizes
+            self.forward(views)  # tells the sizes
         starts = list(accumulate((-(-each.elements // (4 * 16)) * 16 for each in self.dropouts), initial=0))
         words = torch.empty(len(self.networks), starts[-1], dtype=torch.int64, device=self.u.device)
         for row, generator in zip(words, generators, strict=True):
@@ -216,36 +214,37 @@ class Stack:
         for dropouts, start, stop in zip(self.dropouts, starts, starts[1:], strict=False):
             dropouts.bits = words[:, start:stop].view(torch.int16)[:, : dropouts.elements]
 
-    # ---- forward
+    # ---- forward and backward
 
-    def forward(self, views: Mapping[str, Tensor]) -> Tensor:
-        """Returns what the networks say of views [K, b, ...], [K, b, outputs]."""
+    def forward(self, views: Mapping[str, Tensor]) -> tuple[Tensor, Give]:
+        """Returns what the networks say of views [K, b, ...], [K, b, outputs], and what takes the gradient of that.
+
+        The gradients of the parameters are then in ``gradient``.
+        """
         if self._forms is None:
-            return self.networks[0]({name: view[0] for name, view in views.items()}).unsqueeze(0)
-        network = self.networks[0]
-        values: list[Tensor] = []
+            return self._alone(views)
+        network, tape = self.networks[0], _Tape(self._forms)
         for step in network.steps:
             if step.operation == "input":
-                values.append(views[str(network.architecture.nodes[step.node].parameters[0][1])])
+                tape.values.append(views[str(network.architecture.nodes[step.node].parameters[0][1])])
+                tape.wanted.append(False)
             elif step.operation == "output":
                 break
             else:
-                values.append(self._forms[f"nodes.{step.node}"](self._joined(step, values)))
-        parts = [(self._forms[f"heads.{source}"](values[source]), times) for source, times in network.steps[-1].sources]
-        return _sum([part if times == 1 else times * part for part, times in parts])
+                tape.add(step)
+        return tape.end(network.steps[-1])
 
-    def _joined(self, step: Step, values: list[Tensor]) -> Tensor:
-        assert self._forms is not None
-        parts: list[Tensor] = []
-        for source, times in step.sources:
-            adapter = self._forms.get(f"adapters.{source}_{step.node}")
-            part = values[source] if adapter is None else adapter(values[source])
-            if times > 1:
-                part = torch.cat([part] * times, dim=2) if step.join == "concat" else times * part
-            parts.append(part)
-        if len(parts) == 1:
-            return parts[0]
-        return torch.cat(parts, dim=2) if step.join == "concat" else _sum(parts)
+    def _alone(self, views: Mapping[str, Tensor]) -> tuple[Tensor, Give]:
+        """``forward`` by autograd, for a network whose modules have no form."""
+        self.gradient.zero_()
+        with torch.enable_grad():
+            answer = self.networks[0]({name: view[0] for name, view in views.items()})
+
+        def back(gradient: Tensor) -> None:
+            if answer.requires_grad:
+                answer.backward(gradient[0].to(answer.dtype))
+
+        return answer.detach().unsqueeze(0), back
 
     def _build(self) -> dict[str, Form]:
         """Returns the form of each node, adapter and head by its path."""
@@ -264,7 +263,103 @@ class Stack:
         return forms
 
 
-def _sum(parts: Sequence[Tensor]) -> Tensor:
+class _Tape:
+    """What one forward pass has computed, node after node, so that its gradients can be found in reverse."""
+
+    def __init__(self, forms: Mapping[str, Form]) -> None:
+        self.forms = forms
+        self.values: list[Tensor] = []
+        self.wanted: list[bool] = []
+        self.backs: list[tuple[int, Give]] = []
+        self.gradients: dict[int, Tensor] = {}
+
+    def add(self, step: Step) -> None:
+        """Computes one node."""
+        joined, give = self._joined(step)
+        value, back = self.forms[f"nodes.{step.node}"](joined, give is not None)
+        self.values.append(value)
+        self.wanted.append(True)
+
+        def through(gradient: Tensor) -> None:
+            found = back(gradient)
+            if give is not None and found is not None:
+                give(found)
+
+        self.backs.append((step.node, through))
+
+    def end(self, step: Step) -> tuple[Tensor, Give]:
+        """Returns the sum of the heads and what takes its gradient."""
+        total: Tensor | None = None
+        heads = []
+        for source, times in step.sources:
+            part, back = self.forms[f"heads.{source}"](self.values[source], self.wanted[source])
+            part = part if times == 1 else times * part
+            total = part if total is None else total + part
+            heads.append((source, times, back))
+        assert total is not None
+
+        def backward(gradient: Tensor) -> None:
+            for source, times, back in heads:
+                found = back(gradient if times == 1 else times * gradient)
+                if found is not None:
+                    self._give(source, found)
+            for node, back in reversed(self.backs):
+                if node in self.gradients:
+                    back(self.gradients.pop(node))
+
+        return total, backward
+
+    def _joined(self, step: Step) -> tuple[Tensor, Give | None]:
+        """Returns the join of a node's sources, and what passes its gradient on to them, None where nobody wants it."""
+        parts, gives = [], []
+        for source, times in step.sources:
+            part, give = self._adapted(source, step.node)
+            parts.append((part, times))
+            gives.append((give, times))
+        if len(parts) == 1 and parts[0][1] == 1:
+            return parts[0][0], gives[0][0]
+        if step.join == "concat":
+            joined = torch.cat([part for part, times in parts for _ in range(times)], dim=2)
+        else:
+            joined = _total([part if times == 1 else times * part for part, times in parts])
+        widths = [part.shape[2] for part, _ in parts]
+
+        def pass_on(gradient: Tensor) -> None:
+            start = 0
+            for (give, times), width in zip(gives, widths, strict=True):
+                if step.join == "concat":
+                    shares = [gradient.narrow(2, start + width * i, width) for i in range(times)]
+                    start += width * times
+                    share = _total(shares)
+                else:
+                    share = gradient if times == 1 else times * gradient
+                if give is not None:
+                    give(share)
+
+        return joined, pass_on if any(give is not None for give, _ in gives) else None
+
+    def _adapted(self, source: int, node: int) -> tuple[Tensor, Give | None]:
+        """Returns a value as a node takes it, and what takes its gradient."""
+        adapter, value = self.forms.get(f"adapters.{source}_{node}"), self.values[source]
+        give = partial(self._give, source) if self.wanted[source] else None
+        if adapter is None:
+            return value, give
+        value, back = adapter(value, give is not None)
+
+        def through(gradient: Tensor) -> None:
+            found = back(gradient)
+            if give is not None and found is not None:
+                give(found)
+
+        return value, through
+
+    def _give(self, node: int, gradient: Tensor) -> None:
+        """Adds to the gradient of a node's value."""
+        before = self.gradients.get(node)
+        self.gradients[node] = gradient if before is None else before + gradient
+
+
+def _total(parts: Sequence[Tensor]) -> Tensor:
     total = parts[0]
     for part in parts[1:]:
         total = total + part
