@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
+
 import numpy as np
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 from nas.baselines import evaluate
 from nas.dataset import Dataset, encode_rows, load
@@ -24,6 +29,58 @@ def read_again(data: Dataset, rows: object) -> None:
     """New rows read as the training rows were."""
     for key, array in encode_rows(rows, data.schema()).items():
         np.testing.assert_array_equal(array, data.inputs[key])
+
+
+# ------------------------------------------------------------------------------------------------------------ any cell
+
+CELLS = [
+    *(None, float("nan"), float("inf"), 0, 1, -1, 2**64, 10**400, 1e308, 5e-324, 1.5, True, False),
+    *("", " ", "a", "b", "NA", "1", "1.5", "1,234", "$5", "true", "1e400", "x" * 500, "é", "\x00", "10:30", "1_000"),
+    *("2024-01-01", "2024-13-45", "31.12.2023", "12-2020", b"bytes", b"\xff"),
+    *(np.float32(1.5), np.int64(7), np.bool_(True), decimal.Decimal("1.5"), decimal.Decimal("NaN")),
+    *(datetime.date(2020, 1, 1), datetime.datetime(9999, 1, 1), np.datetime64("2020"), np.timedelta64(1, "D")),
+    *([1], {}, (1, 2), 1j, datetime.time(3)),
+]
+TYPES = [None, object, "string", "category", "Int64", "float", "boolean", "datetime64[ns]"]
+
+
+@settings(max_examples=80, deadline=None, phases=(Phase.explicit, Phase.generate))
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.integers(0, len(CELLS) - 1), min_size=1, max_size=3),
+            st.sampled_from(TYPES),
+            st.integers(0, 2**31),
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    st.integers(4, 25),
+    st.sampled_from([{}, {"weights": "c0"}, {"time": "c0"}, {"groups": "c0"}, {"task": "regression"}]),
+)
+def test_any_frame_is_a_dataset_that_reads_again_the_same_or_one_sentence(columns, n, options):
+    import pandas as pd
+
+    frame = pd.DataFrame({"y": np.arange(n) % 2})
+    for index, (cells, dtype, seed) in enumerate(columns):
+        picked = np.random.default_rng(seed).integers(len(cells), size=n)
+        column = pd.Series([CELLS[cells[i]] for i in picked], dtype=object)
+        try:
+            frame[f"c{index}"] = column.astype(dtype) if dtype is not None else column.infer_objects()
+        except (ValueError, TypeError, OverflowError):
+            frame[f"c{index}"] = column
+    try:
+        data = load(frame, target="y", **options)
+        rest, test = data.holdout(seed=0)
+    except DataError as error:
+        message = str(error)
+        rest = test = None
+    if rest is None or test is None:
+        assert "\n" not in message
+        return
+    assert len(rest) + len(test) == len(data)
+    if len(data) == n:
+        read_again(data, frame)
 
 
 # ------------------------------------------------------------------------------------------------------ other libraries
