@@ -13,6 +13,7 @@ import pytest
 from conformance_store import fill, record
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from store_processes import python
 
 from nas.errors import HistoryError
 from nas.metadataset import MetaDataset
@@ -163,6 +164,60 @@ def test_fields_of_a_pack_changed_at_random(pack, data):
         row_group_size=data.draw(st.sampled_from([1, 3, 100])),
     )
     check(buffer.getvalue().to_pybytes())
+
+
+def varint(value: int, length: int = 0) -> bytes:
+    """A number as Thrift writes it, zigzag, in at least so many bytes."""
+    value, out = value << 1, []
+    while value > 127 or len(out) < length - 1:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value])
+
+
+READER = """
+import sys
+from nas.errors import HistoryError
+from nas.metadataset import MetaDataset, pack
+pack.MAX_ENCODED = 2**20
+try:
+    MetaDataset.from_pack(sys.argv[1])
+except HistoryError as error:
+    print(error)
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured with /proc")
+def test_a_bomb_whose_footer_lies_is_refused_before_it_is_decompressed(pack, tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path, schema = tmp_path / "bomb.parquet", pack[1].schema
+    arrays = [pa.array(["x" * 2**26 if field.name == "info" else None], field.type) for field in schema]
+    options = {"compression": "zstd", "use_dictionary": False, "write_statistics": False}
+    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), path, **options)
+    size = pq.read_metadata(path).row_group(0).column(1).total_uncompressed_size
+    content = path.read_bytes()
+    foot = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    lie = content[foot:].replace(varint(size), varint(100, len(varint(size))))
+    path.write_bytes(content[:foot] + lie)
+    assert pq.read_metadata(path).row_group(0).column(1).total_uncompressed_size == 100
+    out, err = python(READER, path).communicate()
+    message, memory = out.splitlines()
+    assert err == ""
+    assert "bytes, but at most 1048576 are read" in message
+    assert int(memory) < 150_000  # kB; with the text it would be 64 MB more, at least
+
+
+def test_encodings_that_expand_are_refused(pack, tmp_path):
+    import pyarrow.parquet as pq
+
+    for encoding in ("DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"):
+        path = tmp_path / f"{encoding}.parquet"
+        pq.write_table(pack[1], path, use_dictionary=False, column_encoding={"info": encoding})
+        with pytest.raises(HistoryError, match="an encoding that packs do not have"):
+            MetaDataset.from_pack(path)
 
 
 def test_operations_nobody_knows_are_data_until_they_are_built(tmp_path):

@@ -5,8 +5,8 @@ and what is concluded from them (``nas.controllers``). SQLAlchemy and pyarrow ar
 
 ``store`` holds ``MetaDataset``; ``place`` where a history is; ``sql`` tables, connections and their faults; ``rows``
 records as flat rows; ``lazy`` records parsed where they are looked at; ``merging`` which searches are the same;
-``pack`` Parquet files; ``knowledge`` those that are shipped; ``distance`` how far datasets are apart; ``audit`` what a
-history covers; ``histories`` what a search reads and writes.
+``pack`` Parquet files, ``pages`` how large they become; ``knowledge`` those that are shipped; ``distance`` how far
+datasets are apart; ``audit`` what a history covers; ``histories`` what a search reads and writes.
 """
 
 from __future__ import annotations

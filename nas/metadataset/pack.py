@@ -17,6 +17,7 @@ from typing import Any
 
 from nas.architecture import Architecture
 from nas.errors import HistoryError
+from nas.metadataset.pages import encoded_size
 from nas.metadataset.rows import COLUMNS, Row, dumps, loads, record_of
 from nas.record import SCHEMA_VERSION, DatasetInfo, SearchInfo, digest_of
 
@@ -122,6 +123,8 @@ def _lines(path: Path) -> Iterator[Row]:
 
     if not path.is_file():
         raise HistoryError(f"There is no pack at {path}; check the path.")
+    if path.stat().st_size > MAX_ENCODED:
+        raise HistoryError(f"The pack {path} has more than {MAX_ENCODED} bytes; split it.")
     texts = [name for name, kind in _ALL.items() if kind is str]
     known: dict[str, str] = {}
     total = 0
@@ -200,9 +203,13 @@ def _check_shape(path: Path, file: Any) -> None:
         raise HistoryError(f"The pack {path} does not have the columns of a pack; it was made by something else.")
     if file.metadata.num_rows > MAX_ROWS:
         raise HistoryError(f"The pack {path} has {file.metadata.num_rows} rows, but at most {MAX_ROWS} are read.")
-    metadata = file.metadata
-    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
-    size = sum(group.column(index).total_uncompressed_size for group in groups for index in range(group.num_columns))
+    groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
+    chunks = [group.column(index) for group in groups for index in range(group.num_columns)]
+    with path.open("rb") as raw:
+        try:
+            size = sum(encoded_size(raw, chunk) for chunk in chunks)
+        except HistoryError as error:
+            raise HistoryError(f"The pack {path} is damaged: {error}") from error
     if size > MAX_ENCODED:
         raise HistoryError(f"The columns of the pack {path} have {size} bytes, but at most {MAX_ENCODED} are read.")
 
