@@ -34,7 +34,7 @@ MOST_RECORDS = 2000  # of all datasets together: the hierarchy is exact, its tim
 FIT_RECORDS = 480  # of those, for the length scales
 REFERENCES = 400  # candidates at which the preferences of datasets are compared
 WINNERS = 20  # of each dataset, kept as candidates for others
-JUDGED, CLEAR = 20, 2.0  # trainings from which on a lesson must show a pattern; standard errors above chance
+JUDGED, CLEAR = 25, 1.0  # trainings from which on a lesson must show a pattern; standard errors above chance
 ENOUGH = 3  # datasets searched in this space, from which on those of other spaces are not asked
 
 

@@ -19,6 +19,10 @@ def squash(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     The median becomes 0, the unit is the root mean square above it, and u < -1 becomes -1 - ln(-u), so that failures do
     not hide the differences between good candidates.
     """
+    huge = float(np.abs(y).max(initial=0.0))
+    if huge > 1e100:  # squares would not be finite
+        z, slope = squash(y / huge)
+        return z, slope / huge
     centred = y - np.median(y)
     above = centred[centred > 0]
     unit = float(np.sqrt(np.mean(above**2))) if len(above) else float(np.std(y))

@@ -1,0 +1,307 @@
+"""What history teaches: lessons, likeness, other spaces, files; and histories nobody would wish for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conformance import key, past_dataset, record, small_space, tiny_space, toy_history, toy_score
+
+from nas.controllers import Problem
+from nas.controllers.beliefs import ALIKE, AVERAGE, beliefs, kinds
+from nas.controllers.lessons import lessons
+from nas.controllers.meta import MetaController
+from nas.controllers.prior import Prior, fit, key_of
+from nas.controllers.resemblance import FEWEST_DATASETS
+from nas.errors import HistoryError, SpaceError
+from nas.record import Fidelity, Outcome, PastDataset
+from nas.space import Choice, Choices, Float, SearchSpace
+
+
+def favourite(problem: Problem) -> Choices:
+    return MetaController(problem, pool=60).ask()[0]
+
+
+def sampled(space: SearchSpace, count: int, seed: int = 0) -> list[Choices]:
+    rng = np.random.default_rng(seed)
+    return list({key(c): c for c in (space.sample(rng) for _ in range(count))}.values())
+
+
+# ---- lessons -------------------------------------------------------------------------------------------------------
+
+
+def test_every_fidelity_and_metric_is_a_lesson_of_its_own() -> None:
+    """Short and long trainings of one dataset are ranked apart, and both teach."""
+    space = small_space()
+    tried = sampled(space, 24)
+    records = list(past_dataset(space, "d", [(c, toy_score(c)) for c in tried]).records)
+    short = Fidelity(1, 50, 1)
+    records = [
+        replace(r, fidelity=short, outcome=Outcome("complete", score=9.0 + r.score)) if i % 3 == 0 else r
+        for i, r in enumerate(records)
+    ]
+    records[1] = replace(records[1], metric="other")
+    past = PastDataset(past_dataset(space, "d", []).info, tuple(records))
+    found, ignored = lessons(Problem(space, past=(past,)))
+    assert [lesson.name for lesson in found] == ["d", "d, brier after 1 epochs of 50 rows"]
+    assert [len(lesson) for lesson in found] == [15, 8]
+    assert len({lesson.group for lesson in found}) == 1
+    assert not ignored
+
+
+def test_copies_are_heard_once() -> None:
+    space = small_space()
+    tried = [(c, toy_score(c)) for c in sampled(space, 12)]
+    one = past_dataset(space, "copy", tried)
+    copies = tuple(replace(one, info=replace(one.info, name=f"copy {i}", fingerprint=f"f{i}")) for i in range(1000))
+    found, ignored = lessons(Problem(space, past=copies))
+    assert [lesson.name for lesson in found] == ["copy 0"]
+    assert set(ignored.values()) == {"a copy of copy 0"}
+    assert len(ignored) == 999
+
+
+def test_scores_without_a_pattern_are_left_out() -> None:
+    space = small_space()
+    rng = np.random.default_rng(0)
+    good = tuple(past_dataset(space, f"good {i}", [(c, toy_score(c)) for c in sampled(space, 40, i)]) for i in range(3))
+    junk = tuple(
+        past_dataset(space, f"junk {i}", [(c, rng.normal()) for c in sampled(space, 60, 10 + i)]) for i in range(3)
+    )
+    prior = fit(Problem(space, past=(*good, *junk)))
+    assert {lesson.name for lesson in prior.lessons} >= {"good 0", "good 1", "good 2"}
+    assert set(prior.ignored.values()) == {"its scores follow no pattern"}
+    assert len(prior.ignored) >= 1
+
+
+@pytest.mark.parametrize(
+    "scores", [[0.5], [0.5] * 12, [], [1e308, -1e308] * 6, [1e-320 * i for i in range(12)]], ids=str
+)
+def test_odd_histories_are_survived(scores: list[float]) -> None:
+    space = small_space()
+    past = past_dataset(space, "odd", list(zip(sampled(space, 12), scores, strict=False)))
+    controller = MetaController(Problem(space, past=(past,)), pool=40)
+    for number in range(7):
+        (choices,) = controller.ask()
+        controller.tell([record(space, choices, scores[number % len(scores)] if scores else None, number)])
+    account = controller.explain()
+    assert account.own + sum(account.weights.values()) == pytest.approx(1.0)
+
+
+def test_scores_that_are_no_numbers_cannot_be_recorded() -> None:
+    for score in (float("nan"), float("inf")):
+        with pytest.raises(HistoryError):
+            Outcome("complete", score=score)
+
+
+def test_a_history_in_the_wrong_direction_is_noticed() -> None:
+    space = small_space()
+    past = tuple(past_dataset(space, f"d{i}", [(c, -toy_score(c)) for c in sampled(space, 60, i)]) for i in range(3))
+    controller = MetaController(Problem(space, past=past), pool=200)
+    for number in range(10):
+        (choices,) = controller.ask()
+        controller.tell([record(space, choices, toy_score(choices), number, error=0.0)])
+    assert any("right sign" in note for note in controller.explain().notes)
+
+
+# ---- the space changes, or is another --------------------------------------------------------------------------------
+
+
+def grown(
+    name: str = "small", activations: tuple[str, ...] = ("relu", "mish", "tanh"), top: float = 1e-1
+) -> SearchSpace:
+    space = SearchSpace(name)
+    space.add_input("x")
+    space.add_output("y")
+    space.add_node("b", Choice(*activations))
+    space.add_edge("x", "b")
+    space.add_edge("b", "y")
+    space.add_setting("learning_rate", Float(1e-3, top, log=True))
+    if top > 0.1:
+        space.add_setting("dropout", Choice(0.0, 0.1, 0.2))
+    return space
+
+
+def test_a_space_that_gained_or_lost_something_keeps_its_history() -> None:
+    """With an operation more, one fewer, a wider range and one more setting, what was good still is."""
+    old = grown()
+    past = tuple(past_dataset(old, f"d{i}", [(c, toy_score(c)) for c in sampled(old, 40, i)]) for i in range(3))
+    for new in (grown(activations=("silu", "relu", "mish")), grown(activations=("relu", "mish"), top=1.0)):
+        problem = Problem(new, past=past)
+        prior = fit(problem)
+        assert len(prior.lessons) == 3
+        assert not prior.ignored
+        assert favourite(problem)["b"] == "mish"
+
+
+def test_what_another_space_found_out_is_a_start() -> None:
+    """Same operations and settings under other decisions: heard, and told apart from what was searched here."""
+    old, new = grown("old"), small_space("new")
+    past = tuple(past_dataset(old, f"d{i}", [(c, toy_score(c)) for c in sampled(old, 40, i)]) for i in range(2))
+    problem = Problem(new, past=past)
+    prior = fit(problem)
+    assert [lesson.here for lesson in prior.lessons] == [False, False]
+    means, _ = prior.towards({}).means(prior.columns.encode(sampled(new, 200)))
+    truth = [toy_score(c) for c in sampled(new, 200)]
+    assert np.corrcoef(means[AVERAGE], truth)[0, 1] > 0.3
+    assert any("other spaces" in note for note in MetaController(problem, pool=40).explain().notes)
+
+
+def test_a_space_with_nothing_in_common_is_ignored() -> None:
+    other = SearchSpace("other")
+    other.add_input("x")
+    other.add_output("y")
+    other.add_edge("x", "y")
+    other.add_setting("weight_decay", Float(0.0, 1.0))
+    past = past_dataset(other, "far", [(c, float(i)) for i, c in enumerate(sampled(other, 10))])
+    prior = fit(Problem(tiny_space(), past=(past,)))
+    assert prior.ignored == {"far": "another search space, with nothing in common"}
+    assert prior.hierarchy is None
+
+
+# ---- the same dataset again ------------------------------------------------------------------------------------------
+
+
+def test_what_history_had_is_told_without_becoming_evidence() -> None:
+    """The records of an earlier search on these data, told again as known: the beliefs weigh as before."""
+    space = small_space()
+    tried = [(c, toy_score(c)) for c in sampled(space, 15)]
+    again = past_dataset(space, "mine", tried, fingerprint="new")
+    problem = Problem(space, past=(*toy_history(space, 4, 20), again), dataset="new")
+    controller = MetaController(problem, pool=60)
+    before = controller.explain().own
+    controller.tell(again.records[:8])
+    assert controller.explain().own == pytest.approx(before)
+    assert key(controller.ask()[0]) not in {key(r.choices) for r in again.records[:8]}
+
+
+# ---- likeness --------------------------------------------------------------------------------------------------------
+
+
+def kinds_of_data(count: int, seed: int = 0) -> tuple[PastDataset, ...]:
+    """Datasets that want mish or tanh, told by one of two meta-features; the other is noise."""
+    space, rng = grown(), np.random.default_rng(seed)
+    made = []
+    for number in range(count):
+        kind = number % 2
+        scores = [
+            (c, float((c["b"] == ("mish" if kind else "tanh")) + 0.2 * rng.normal()))
+            for c in sampled(space, 20, number)
+        ]
+        made.append(
+            past_dataset(space, f"d{number}", scores, {"kind": kind + 0.1 * rng.random(), "noise": rng.random()})
+        )
+    return tuple(made)
+
+
+def test_the_meta_feature_that_tells_is_found_and_used() -> None:
+    prior = fit(Problem(grown(), past=kinds_of_data(FEWEST_DATASETS)))
+    assert prior.resemblance is not None
+    assert prior.described
+    weights = dict(zip(prior.resemblance.names, prior.resemblance.weights, strict=True))
+    assert weights["kind"] > 3 * weights["noise"]
+    for kind, wanted in ((0.05, "tanh"), (1.05, "mish")):
+        problem = Problem(grown(), past=kinds_of_data(FEWEST_DATASETS), metafeatures={"kind": kind, "noise": 0.5})
+        assert favourite(problem)["b"] == wanted
+
+
+def test_too_few_or_unlike_datasets_leave_the_average() -> None:
+    few = fit(Problem(grown(), past=kinds_of_data(FEWEST_DATASETS - 1)))
+    assert few.resemblance is None
+    prior = fit(Problem(grown(), past=kinds_of_data(FEWEST_DATASETS)))
+    assert prior.resemblance is not None
+    assert not prior.towards({}).described, "nothing is known of the dataset"
+    far = replace(prior, resemblance=replace(prior.resemblance, far=-1.0)).towards({"kind": 0.0, "noise": 0.5})
+    assert not far.described
+    means, _ = far.means(prior.columns.encode(sampled(grown(), 5)))
+    np.testing.assert_array_equal(means[AVERAGE], means[ALIKE])
+
+
+# ---- beliefs ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("described", [False, True])
+@pytest.mark.parametrize("same", [(), (1,), (0, 2)])
+def test_masses_sum_to_one(described: bool, same: tuple[int, ...]) -> None:
+    assert sum(kinds(described).values()) == pytest.approx(1.0)
+    for tasks in (0, 1, 3):
+        known = same if tasks == 3 else ()
+        assert sum(b.mass for b in beliefs(tasks, described, {}, known)) == pytest.approx(1.0)
+
+
+def test_history_that_contradicts_itself_is_believed_less() -> None:
+    space = small_space()
+    agree = [past_dataset(space, f"d{i}", [(c, toy_score(c)) for c in sampled(space, 40, i)]) for i in range(6)]
+    turned = [
+        past_dataset(space, f"d{i}", [(c, (-1) ** i * toy_score(c)) for c in sampled(space, 40, i)]) for i in range(6)
+    ]
+    average = [
+        sum(v for k, v in fit(Problem(space, past=tuple(p))).masses.items() if k.startswith("average"))
+        for p in (agree, turned)
+    ]
+    assert average[0] > average[1] + 0.05
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_prior_survives_its_files(tmp_path: Path) -> None:
+    problem = Problem(grown(), past=kinds_of_data(FEWEST_DATASETS), metafeatures={"kind": 1.0, "noise": 0.1}, seed=2)
+    prior = fit(problem)
+    prior.to_file(tmp_path / "prior.json")
+    back = Prior.from_file(tmp_path / "prior.json")
+    assert back.key == key_of(problem)
+    X = prior.columns.encode(sampled(grown(), 30))
+    for a, b in zip(
+        prior.towards(problem.metafeatures).means(X), back.towards(problem.metafeatures).means(X), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+    assert back.towards({}).beliefs() == prior.towards({}).beliefs()
+    told = [MetaController(problem, pool=40, prior=p).ask(3) for p in (prior, back)]
+    assert told[0] == told[1] == MetaController(problem, pool=40).ask(3)
+
+
+def test_the_key_changes_with_history_and_space() -> None:
+    problem = Problem(grown(), past=kinds_of_data(4))
+    keys = {
+        key_of(problem),
+        key_of(replace(problem, past=kinds_of_data(5))),
+        key_of(replace(problem, space=grown(top=1.0))),
+    }
+    assert len(keys) == 3
+    assert key_of(replace(problem, seed=7, dataset="d")) == key_of(problem)
+
+
+def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "prior.json"
+    with pytest.raises(HistoryError, match="beside it"):
+        Prior.from_file(path)
+    fit(Problem(grown(), past=kinds_of_data(4))).to_file(path)
+    words = json.loads(path.read_text())
+    path.write_text(json.dumps({**words, "format": 99}))
+    with pytest.raises(HistoryError, match="fit it again"):
+        Prior.from_file(path)
+    path.write_text(json.dumps({**words, "columns": {**words["columns"], "encoding": "steps/0"}}))
+    with pytest.raises(SpaceError, match="fit again"):
+        Prior.from_file(path)
+    path.write_text(json.dumps({**words, "arrays": "0"}))
+    with pytest.raises(HistoryError, match="belong together"):
+        Prior.from_file(path)
+
+
+# ---- the account -----------------------------------------------------------------------------------------------------
+
+
+def test_the_account_tells_how_history_fared() -> None:
+    space = small_space()
+    controller = MetaController(Problem(space, past=toy_history(space, 4, 30)), pool=60)
+    for number in range(6):
+        (choices,) = controller.ask()
+        controller.tell([record(space, choices, toy_score(choices), number)])
+    notes = "\n".join(controller.explain().notes)
+    assert "before the first training" in notes
+    assert "after 5" in notes
+    assert "history's first choice" in notes
+    assert "from 20 past datasets on" in notes
