@@ -61,13 +61,19 @@ def chain(*operations, view="x"):
     return parallel([operations], view=view, meet="identity")
 
 
-def parallel(branches, view="x", join="concat", meet="tanh"):
-    """Returns the architecture whose branches, as in ``chain``, meet in one node; ``@name`` first starts at a view."""
+def parallel(branches, view="x", join="concat", meet="tanh", summed=()):
+    """Returns the architecture whose branches, as in ``chain``, meet in one node; ``@name`` first starts at a view.
+
+    The branches ``summed`` meet in a convolution first.
+    """
     graph = nx.MultiDiGraph()
     graph.add_node("meet", op=meet, join=join)
+    if summed:
+        graph.add_node("sum", op="conv1x1", join="add")
+        graph.add_edge("sum", "meet")
     graph.add_node("out", op="output")
     graph.add_edge("meet", "out")
-    for number, branch in enumerate(branches):
+    for number, branch in enumerate((*branches, *summed)):
         source, branch = (branch[0][1:], branch[1:]) if str(branch[0]).startswith("@") else (view, branch)
         last = f"in {source}"
         graph.add_node(last, op="input", parameters={"name": source})
@@ -76,7 +82,7 @@ def parallel(branches, view="x", join="concat", meet="tanh"):
             graph.add_node((number, place), op=name, parameters=parameters)
             graph.add_edge(last, (number, place))
             last = (number, place)
-        graph.add_edge(last, "meet")
+        graph.add_edge(last, "meet" if number < len(branches) else "sum")
     return Architecture.from_graph(graph)
 
 
@@ -167,7 +173,7 @@ def model(name):
         data = load(people(), target="income", name='people """ # \\')
         return network(parallel(TABLE_BRANCHES), data), data
     if name == "pictures":
-        return network(parallel(IMAGE_BRANCHES), pictures()), pictures()
+        return network(parallel(IMAGE_BRANCHES, summed=IMAGE_SUM), pictures()), pictures()
     data = load(houses(), target="price")
     settings = {"learning_rate": 0.1}
     found = fit(Candidate(chain(("linear", {"width": 16}), "mish"), settings), data, np.arange(200), epochs=20, seed=0)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conformance_export import chain, expected, exported, model, network, people, table
+from conformance_export import ExporterConformance, chain, expected, exported, model, network, people, table
 from torch import nn
 from torch.nn import functional
 
@@ -45,6 +45,22 @@ def folder(tmp_path_factory):
         for file, content in exported(name, ".py")[0].items():
             (folder / file).write_bytes(content)
     return folder
+
+
+class TestPython(ExporterConformance):
+    suffix = ".py"
+    alone = """
+sys.path.insert(0, "")
+for name in ("safetensors", "onnx", "networkx", "optuna"):
+    sys.modules[name] = None
+import importlib
+import torch
+
+def predictor(path):
+    network = importlib.import_module(path.removesuffix(".py")).load()
+    types = {"numeric": torch.float32, "categorical": torch.int64, "image": torch.uint8}
+    return lambda batch: network(*(torch.tensor(rows, dtype=types[name]) for name, rows in batch.items())).tolist()
+"""
 
 
 # --- what the file is -------------------------------------------------------------------------------------------------
@@ -119,16 +135,19 @@ def test_rows_by_name_are_read_as_the_library_reads_them(folder):
         module.predict(module.load(), [rows[0], {key: 1 for key in rows[0] if key != "town"}])
 
 
-def test_the_file_is_a_program_for_tables(folder, tmp_path):
+def test_the_file_is_a_program_for_tables(folder, tmp_path, monkeypatch, capsys):
     predictor, data = model("people")
     frame = people(30, seed=4)
     frame.to_csv(tmp_path / "new.csv", index=False)
-    command = [sys.executable, "-I", str(folder / "people.py"), str(tmp_path / "new.csv")]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    found = list(csv.DictReader(io.StringIO(done.stdout)))
+    module = imported(folder / "people.py")
+    monkeypatch.setattr(sys, "argv", ["people.py", str(tmp_path / "new.csv")])
+    module.main()
+    found = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     truth = expected(predictor, encode_rows(frame, data.schema()))
     np.testing.assert_allclose([float(row["probability_low"]) for row in found], truth[:, 1], atol=1e-5)
+    monkeypatch.setattr(sys, "argv", ["people.py"])
+    with pytest.raises(SystemExit, match=r"usage: python people.py table.csv"):
+        module.main()
 
 
 def test_images_are_tensors(folder):
