@@ -112,7 +112,10 @@ def _write_views(predictor: Predictor, writing: _Writing) -> dict[str, str]:
             views[name] = "x" if name == "x" else VIEW_NAMES.get(name, f"view_{len(views)}")
             if name == "x" and "image" not in preprocess.raw:
                 parts = [view(part) for part in ("numeric", "missing", "onehot") if part in preprocess.shapes]
-                writing.forward.append(f"x = {_concatenated(parts)}")
+                if len(parts) == 1:
+                    views["x"] = parts[0]
+                else:
+                    writing.forward.append(f"x = {_concatenated(parts)}")
             else:
                 writing.forward.append(f"{views[name]} = {read(name)}")
         return views[name]
