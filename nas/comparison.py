@@ -15,6 +15,7 @@ import numpy as np
 
 from nas.metrics import Metric, Predicted, display, mean_error
 from nas.protocol import fresh_splits, stop_epoch
+from nas.readable import in_bytes, short
 
 if TYPE_CHECKING:
     from nas.dataset import Dataset
@@ -66,16 +67,39 @@ class Comparison:
 
     @property
     def advice(self) -> str:
-        """One sentence for whoever has to choose, the simplest sufficient model first."""
-        trees, linear = self[TREES], self[LINEAR]
-        if trees.difference < -2 * trees.difference_error and trees.value > linear.value + 2 * linear.error:
-            return "boosted trees are better here: use them"
-        for name, model in ((LINEAR, "a linear model"), (TREES, "boosted trees")):
+        """One sentence for whoever has to choose: what is better, else the simplest that is not shown to be worse.
+
+        Shown means: by more than two standard errors of the paired difference.
+        """
+        others = [c for c in self.contenders if c.name != FOUND]
+        better = [c for c in others if c.difference < -2 * c.difference_error]
+        if better:
+            best = max(better, key=lambda c: c.value)
+            by = f"{-best.difference:.4f} ±{best.difference_error:.4f}"
+            return f"{_NAMES[best.name]} better here, by {by}: use {_it(best)}"
+        for name in (LINEAR, TREES):
             if self[name].as_good:
-                return f"{model} is as good here: use it" if name == LINEAR else f"{model} are as good here: use them"
+                return f"{_NAMES[name]} as good here, within two standard errors: use {_it(self[name])}"
         if self[NO_SEARCH].as_good:
-            return "the default network is as good here as the one found"
+            return "the default network is as good here as the one found, within two standard errors"
         return "the network found is better than every other row by more than two standard errors"
+
+    def __str__(self) -> str:
+        title = {"accuracy": "accuracy", "r2": "R²"}.get(self.metric, self.metric)
+        lines = [f"{'':15s}{title + ', fresh splits':24s}{'one row':>10s}{'size':>10s}   found minus this"]
+        for c in self.contenders:
+            value = f"{short(c.value)} ±{short(c.error)}"
+            line = f"{c.name:15s}{value:24s}{c.milliseconds:7.2f} ms{in_bytes(c.size):>10s}"
+            line += "" if c.name == FOUND else f"   {c.difference:+.4f} ±{c.difference_error:.4f}"
+            lines.append(line + (f"   ({c.note})" if c.note else ""))
+        return "\n".join([*lines, f"-> {self.advice}"])
+
+
+_NAMES = {LINEAR: "a linear model is", TREES: "boosted trees are", NO_SEARCH: "the default network is"}
+
+
+def _it(contender: Contender) -> str:
+    return "them" if contender.name == TREES else "it"
 
 
 def compare(result: Result, metric: Metric | None = None) -> Comparison:

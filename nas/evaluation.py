@@ -6,7 +6,8 @@ the loop, training itself to ``nas.training``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from nas.space import Choices, SearchSpace, Value
     from nas.training import Candidate
 
+TIMED, TIMING = 4, 4.0  # candidates timed before a search, and the seconds after which no further one is
 PROBES = 16  # architectures tried on the data's shapes before a space is refused
 
 
@@ -90,6 +92,42 @@ class Evaluator:
             else:
                 return
         raise SearchError(f"space {self.space.name!r} has no architecture for these data: {reason}")
+
+    def seconds(self, likely: Sequence[Choices] = ()) -> tuple[float, float]:
+        """Returns how long one screening and one confirmation will take about, from short trainings timed now.
+
+        The first of ``likely`` candidates, or random ones, are trained for one and for three epochs; what an epoch
+        takes and what a training takes besides follow from the two. Nothing of it is recorded.
+        """
+        from nas.training import train
+
+        rng = np.random.default_rng(self.seed)
+        timed: list[tuple[float, float]] = []  # besides, an epoch
+        end = time.perf_counter() + TIMING
+        sampled = [] if likely else [self.space.sample(rng) for _ in range(TIMED)]
+        for number, choices in enumerate([self.space.default(), *likely[:TIMED], *sampled]):
+            spent = []
+            for epochs in (1, 3):
+                fidelity = replace(self.fidelity, epochs=epochs)
+                started = time.perf_counter()
+                train(
+                    [self._candidate(choices)],
+                    self.data,
+                    self._splits,
+                    fidelity,
+                    seed=self.seed,
+                    device=self.device,
+                    operations=self.space.operations,
+                )
+                spent.append(time.perf_counter() - started)
+            epoch = max(0.0, (spent[1] - spent[0]) / 2)
+            if number:  # the first one pays for what torch loads once
+                timed.append((max(0.0, spent[0] - epoch), epoch))
+            if timed and time.perf_counter() > end:
+                break
+        besides, epoch = np.mean(timed, axis=0)
+        screening = besides + epoch * self.fidelity.epochs
+        return float(screening), float(screening * CONFIRM_SPLITS / self.fidelity.splits)
 
     @cached_property
     def signature(self) -> Signature:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas.comparison import Comparison, compare
@@ -120,21 +121,15 @@ class Result:
     @property
     def study(self) -> optuna.Study:
         """The trials as an Optuna study in memory, for its plots and tools."""
-        import optuna
+        from nas.study import study_of
 
-        study = optuna.create_study(direction="maximize", study_name=self.name)
-        for record in self.records:
-            done = record.score is not None
-            study.add_trial(
-                optuna.trial.create_trial(
-                    state=optuna.trial.TrialState.COMPLETE if done else optuna.trial.TrialState.FAIL,
-                    value=record.score,
-                    params=dict(record.choices),
-                    distributions=self.space.distributions(dict(record.choices)),
-                    user_attrs={"architecture": record.architecture.summary(), **record.outcome.metrics},
-                )
-            )
-        return study
+        return study_of((*self.records, *self.confirmed), self.space.decisions(), name=self.name)
+
+    def report(self, path: str | PathLike[str]) -> Path:
+        """Writes one HTML file that tells this search, and returns its path; nothing is trained for it."""
+        from nas.report import of_result, write
+
+        return write(of_result(self), path)
 
     @cached_property
     def _refitted(self) -> Trained:

@@ -48,7 +48,9 @@ def test_from_a_csv_to_predictions_of_new_rows(houses, tmp_path, capfd):
         "found minus this",
         "a network that never saw them",
         "largest difference",
-        f"remembered {2 + 2} trainings",
+        "remembered 2 trials and 2 confirmations",
+        "about",
+        "found: trial",
         f"next: nas predict {model} new.csv",
     ):
         assert words in printed, words
@@ -73,8 +75,9 @@ def test_the_history_lists_and_shows_what_was_searched(houses, capsys, tmp_path)
     assert row["records"] == 4  # two trials, both confirmed
     assert main(["history", "show", row["search"][:10], *place]) == 0
     shown = capsys.readouterr().out
-    assert shown.count("screen") == 2
-    assert shown.count("confirm") == 2
+    trials, finalists = shown.split("finalists on fresh splits")
+    assert trials.count("learning rate") == 2
+    assert finalists.count("learning rate") == 2
     assert main(["history", "show", "nothing", *place]) == 2
     assert "`nas history list` shows them" in capsys.readouterr().err
 

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 # room -> rooms it may import (nas.errors is free to all); torch: whether it may import torch at its top level
 ROOMS: dict[str, tuple[str, bool]] = {
     "errors": ("", False),
+    "readable": ("", False),
     "operations": ("layers", False),
     "layers": ("", True),
     "canonical": ("", False),
@@ -40,19 +41,23 @@ ROOMS: dict[str, tuple[str, bool]] = {
     "draw": ("architecture", False),
     "placed": ("", False),
     "prediction": ("dataset placed", False),
-    "comparison": ("baselines dataset metrics protocol record result training", False),
-    "result": ("comparison controllers dataset export goals metrics model protocol record space training", False),
+    "comparison": ("baselines dataset metrics protocol readable record result training", False),
+    "result": (
+        "comparison controllers dataset export goals metrics model protocol record report space study training",
+        False,
+    ),
     "evaluation": ("architecture dataset metafeatures model preprocess protocol record space training", False),
     "goals": ("architecture dataset export model operations record training", False),
     "loop": (
-        "architecture comparison controllers dataset evaluation goals metadataset protocol record result space training "
-        "search_spaces",
+        "architecture comparison controllers dataset evaluation goals metadataset protocol record report result space "
+        "training search_spaces",
         False,
     ),
+    "estimator": ("controllers dataset loop metadataset model operations placed preprocess record result space", False),
     "study": ("architecture metrics record space", False),
     "report": ("architecture draw metrics protocol record", False),
     "cli": (
-        "comparison dataset evaluation export loop metadataset metrics prediction record report result sketch study training",
+        "comparison dataset evaluation export loop metadataset metrics prediction readable record report result sketch study training",
         False,
     ),
     "__main__": ("cli", False),
@@ -63,6 +68,7 @@ ALLOWED_AT_TOP = {  # room -> heavy modules it may import eagerly
     "surrogate": {"scipy"},
     "controllers": {"scipy", "optuna"},  # files that are loaded when such a controller is made
     "export": {"torch", "onnx", "onnxruntime"},
+    "estimator": {"sklearn"},
 }
 
 

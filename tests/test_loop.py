@@ -20,6 +20,7 @@ from nas.metadataset import MetaDataset
 from nas.space import Choice, Float, Integer, SearchSpace
 
 ROOT = Path(__file__).parents[1]
+PACK = ROOT / "nas" / "knowledge" / "tabular.parquet"
 QUICK = nas.Fidelity(epochs=2, rows=60, splits=2)
 
 
@@ -152,8 +153,11 @@ def test_past_datasets_are_named_with_their_weights(tmp_path):
         nas.search(data(seed), space=small_space(), trials=6, fidelity=QUICK, history=tmp_path / "h.db", seed=seed)
     explanation = run(tmp_path / "h.db").explain()
     shares = [*explanation.weights.values(), explanation.own]
-    assert len(explanation.weights) == 2
-    assert set(explanation.ignored.values()) <= {"another search space"}  # what is shipped knows tables alone
+    shipped = {past.info.name for past in MetaDataset.open(PACK, read_only=True).past()}
+    own = {name: share for name, share in explanation.weights.items() if name not in shipped}
+    assert len(own) == 2
+    assert all(share > 0 for share in own.values())
+    assert {*explanation.weights, *explanation.ignored} == shipped | set(own)  # nobody is passed over in silence
     assert sum(shares) == pytest.approx(1)
     assert str(explanation)
 
@@ -185,10 +189,16 @@ def test_an_interruption_gives_the_best_so_far_and_the_same_call_goes_on(tmp_pat
     from nas.controllers.random import RandomController
 
     class Interrupted(RandomController):
+        told = 0
+
         def ask(self, count=1):
-            if self._told == 3 and not (tmp_path / "again").exists():
+            if self.told == 3 and not (tmp_path / "again").exists():
                 raise KeyboardInterrupt
             return super().ask(count)
+
+        def tell(self, records):
+            self.told += len(records)
+            super().tell(records)
 
     first = run(tmp_path / "h.db", controller=Interrupted)
     assert len(first.records) == 3

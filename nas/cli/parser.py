@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from nas.errors import NasError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns 0 on success, 2 where the user can mend what went wrong, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
+    options.command_line = shlex.join(["nas", *(sys.argv[1:] if arguments is None else arguments)])
     try:
         code = int(options.run(options) or 0)
         sys.stdout.flush()

@@ -9,10 +9,10 @@ import time
 from typing import TYPE_CHECKING
 
 from nas.cli.arguments import TEST_FRACTION, Commands, add_data, history_of
-from nas.cli.text import short, size_text, trial_line
+from nas.cli.text import heading, settings_text, trial_line
+from nas.readable import in_time
 
 if TYPE_CHECKING:
-    from nas.comparison import Comparison
     from nas.loop import Search
     from nas.record import Record
     from nas.result import Result
@@ -35,8 +35,6 @@ def add(commands: Commands) -> None:
 
 
 def _search(options: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from nas.dataset import load
     from nas.export import check_suffix
     from nas.loop import Search
@@ -59,20 +57,18 @@ def _search(options: argparse.Namespace) -> int:
         device=options.device,
     )
     with running:
+        notes = list(running.notes)
         print(_opening(running, len(data)))
+        for note in notes:
+            print(f"note: {note}")
         print(running.controller.explain().line, flush=True)
-        best: Record | None = None
-        with tqdm(total=options.trials, unit="trial", leave=False, disable=None) as bar:
-            for record in running.run():
-                is_best = record.score is not None and (best is None or record.score > (best.score or 0.0))
-                best = record if is_best else best
-                with bar.external_write_mode(file=sys.stdout):
-                    print(trial_line(record, is_best, bool(running.past)), flush=True)
-                bar.update()
+        _print_trials(running, options.trials)
+        print("training the best again on fresh splits", flush=True)
         result = running.finish()
-    for note in result.notes:
+    for note in result.notes[len(notes) :]:
         print(f"note: {note}")
-    print(result.explain().line, flush=True)
+    print(result.explain().line)
+    print(_found(result), flush=True)
     saved = f"saved {result.export(options.export)}" if options.export else ""
     if not options.no_compare:
         _print_comparison(result)
@@ -82,12 +78,41 @@ def _search(options: argparse.Namespace) -> int:
 
 
 def _opening(running: Search, rows: int) -> str:
-    data = running.whole
     aside = 0 if running.test is None else len(running.test)
-    places = f"history {running.storage} ({running.known})"
-    where = f"{running.device}, {os.cpu_count()} cores"
+    about = f"about {in_time(running.estimate())} to search"
+    return "\n".join(
+        [
+            f"{running.whole.name}: {running.whole.describe()} | {running.device}, {os.cpu_count()} cores | {about}",
+            f"{rows - aside:,} rows to search on, {aside:,} set aside | history {running.storage} ({running.known})",
+        ]
+    )
+
+
+def _print_trials(running: Search, trials: int) -> None:
+    """One line a trial, below a progress bar where there is a terminal."""
+    from tqdm import tqdm
+
+    warm = any(running.controller.explain().weights.values())
+    best: Record | None = None
+    with tqdm(total=trials, unit="trial", leave=False, disable=None) as bar:
+        for record in running.run():
+            is_best = record.score is not None and (best is None or record.score > (best.score or 0.0))
+            best = record if is_best else best
+            first = "first guess from history" if warm else "first guess"
+            remark = first if record.number == 0 else "best so far" if is_best else ""
+            with bar.external_write_mode(file=sys.stdout):
+                if record.number == 0:
+                    print(heading(record))
+                print(trial_line(record, remark), flush=True)
+            bar.update()
+
+
+def _found(result: Result) -> str:
+    best, score = result.best, result.confirmation.score or 0.0
+    where = "trial" if any(best.key == r.key for r in result.records) else f"search {best.search!r}, trial"
     return (
-        f"{data.name}: {data.describe()} | {where} | {rows - aside:,} rows to search on, {aside:,} set aside | {places}"
+        f"found: {where} {best.number + 1}, the best of {len(result.confirmed)} on fresh splits "
+        f"({best.metric} {-score:.4f}): {best.architecture.summary()}; {settings_text(best.settings)}"
     )
 
 
@@ -95,22 +120,9 @@ def _print_comparison(result: Result) -> None:
     from nas.training import DivergedError
 
     try:
-        print(_comparison_text(result.compare()), flush=True)
+        print(result.compare(), flush=True)
     except DivergedError as error:
         print(f"note: no comparison, a network diverged on one of its splits ({error})")
-
-
-def _comparison_text(comparison: Comparison) -> str:
-    name = {"accuracy": "accuracy", "r2": "R²"}[comparison.metric]
-    lines = [f"{'':15s}{name + ', fresh splits':24s}{'one row':>10s}{'size':>10s}   found minus this"]
-    for c in comparison.contenders:
-        value = f"{short(c.value)} ±{short(c.error)}"
-        lines.append(f"{c.name:15s}{value:24s}{c.milliseconds:7.2f} ms{size_text(c.size):>10s}")
-        if c.name != "found":
-            lines[-1] += f"   {c.difference:+.4f} ±{c.difference_error:.4f}"
-        if c.note:
-            lines[-1] += f"   ({c.note})"
-    return "\n".join([*lines, f"-> {comparison.advice}"])
 
 
 def _print_test(result: Result) -> None:
@@ -122,10 +134,11 @@ def _print_test(result: Result) -> None:
 
 
 def _print_end(result: Result, options: argparse.Namespace, saved: str, seconds: float) -> None:
-    trainings = len(result.records) + len(result.confirmed)
-    parts = [saved, f"remembered {trainings} trainings as {result.name} in {result.storage}", f"{seconds:.0f} s"]
+    kept = f"{len(result.records)} trials and {len(result.confirmed)} confirmations"
+    parts = [saved, f"remembered {kept} as {result.name} in {result.storage}", in_time(seconds)]
     if not options.export:
-        parts.append(f"next: nas search {options.data} --export model.onnx")
+        parts.append(f"next: {options.command_line} --export model.onnx")
     elif str(options.export).endswith(".onnx"):
-        parts.append(f"next: nas predict {options.export} new.csv")
+        new = "new.csv" if result.whole.kind == "tabular" else "FOLDER"
+        parts.append(f"next: nas predict {options.export} {new}")
     print(" | ".join(part for part in parts if part))

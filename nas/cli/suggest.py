@@ -6,6 +6,7 @@ import argparse
 import json
 
 from nas.cli.arguments import TEST_FRACTION, Commands, add_data, history_of
+from nas.cli.text import clipped, settings_text
 
 
 def add(commands: Commands) -> None:
@@ -37,6 +38,5 @@ def _suggest(options: argparse.Namespace) -> int:
         print(json.dumps(rows, indent=1))
     else:
         for number, s in enumerate(found, 1):
-            settings = ", ".join(f"{name} {value}" for name, value in s.settings.items())
-            print(f"{number:3d}  {s.architecture.summary():58s}  {settings}")
+            print(f"{number:3d}  {clipped(s.architecture.summary(), 58):58s}  {settings_text(s.settings)}")
     return 0

@@ -1,39 +1,50 @@
-"""Lines and numbers that several commands print."""
+"""Lines that several commands print."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from nas.metrics import display
+from nas.readable import short
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nas.architecture import Value
     from nas.record import Record
 
+SCORE, WHAT = 30, 52  # columns
 
-def trial_line(record: Record, is_best: bool, warm: bool) -> str:
-    """Returns one training in one line."""
-    remark = ""
-    if record.score is None:
-        remark = f"{record.outcome.status}: {record.outcome.message}"[:60]
-    elif record.number == 0:
-        remark = "first guess from history" if warm else "first guess"
-    elif is_best:
-        remark = "best so far"
-    score = "failed"
+
+def heading(record: Record) -> str:
+    """Returns what stands over the columns of ``trial_line``."""
+    shown = display("classification" if "accuracy" in record.outcome.metrics else "regression")
+    title = {"accuracy": "accuracy", "r2": "R²"}[shown]
+    return f"{'':5s}{title + ', ' + record.metric + ' ±error':{SCORE}s}  {'network':{WHAT}s}  {'seconds':>7s}"
+
+
+def trial_line(record: Record, remark: str = "") -> str:
+    """Returns one training in one line; a failed one with its reason."""
+    score = record.outcome.status
     if record.score is not None:
         name = display("classification" if "accuracy" in record.outcome.metrics else "regression")
         error = record.outcome.standard_error or 0.0
-        score = f"{short(record.outcome.metrics[name])}  {record.metric} {-record.score:.4f} ±{short(error)}"
-    what = record.architecture.summary()
-    return f"{record.number + 1:3d}  {score:28s}  {what:58s}  {remark:24s} {record.outcome.cost.seconds:6.1f} s"
+        score = f"{short(record.outcome.metrics[name]):>6s}  {-record.score:.4f} ±{short(error)}"
+    else:
+        remark = record.outcome.message
+    what = clipped(record.architecture.summary(), WHAT)
+    columns = f"{record.number + 1:3d}  {score:{SCORE}s}  {what:{WHAT}s}  {record.outcome.cost.seconds:7.1f}  {remark}"
+    return columns.rstrip()
 
 
-def short(value: float) -> str:
-    """Three decimals without the leading zero: .981."""
-    text = f"{value:.3f}"
-    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
+def settings_text(settings: Mapping[str, Value]) -> str:
+    """Returns training settings in a few words: learning_rate .03, dropout .1."""
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value:.2g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
+        for name, value in settings.items()
+    )
 
 
-def size_text(size: int) -> str:
-    """Returns bytes in kB or MB."""
-    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+def clipped(text: str, width: int) -> str:
+    """Returns a text of at most ``width`` characters; what is cut ends in an ellipsis."""
+    return text if len(text) <= width else text[: width - 1] + "…"

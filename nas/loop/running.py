@@ -16,12 +16,13 @@ import numpy as np
 
 from nas.dataset import Dataset
 from nas.errors import SearchError
-from nas.evaluation import Evaluator, describe, now
+from nas.evaluation import TIMED, Evaluator, describe, now
 from nas.goals import Goals, Meter
 from nas.loop.arguments import check_types, default_space, device_of, is_nameless, set_aside, spec_name, whole
 from nas.metadataset.histories import YOURS, Histories, Source
 from nas.protocol import FINALISTS, default_fidelity, metric_of
 from nas.record import DatasetInfo, Fidelity, PastDataset, Record, SearchInfo, digest_of
+from nas.report import Account, account_at_end, account_at_start
 from nas.result import Result
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from nas.space import Choices, SearchSpace
 
 REPEATS = 200  # known or refused candidates asked for in a row before a space counts as exhausted
+FIRST_ASK, ASKING = 3.0, 0.1  # seconds a controller takes for the first choice and for each, about
 SIZES = 64  # random architectures that show what sizes a space has
 
 
@@ -112,6 +114,16 @@ class Search:
         """How many past datasets there are to learn from, in words."""
         return self._histories.counted(self.past)
 
+    def estimate(self) -> float:
+        """Seconds that the trials and the confirmation of the finalists will take about, those on record aside."""
+        likely = self.controller.ask(TIMED) if isinstance(self._spec, str) else []
+        screening, confirmation = self._evaluator.seconds(likely)
+        left = max(0, self.trials - sum(record.purpose == "screen" for record in self._own))
+        seconds = left * (screening + ASKING)
+        if self.seconds is not None:
+            seconds = min(seconds, self.seconds)
+        return (FIRST_ASK + seconds + FINALISTS * confirmation) if left else 0.0
+
     # ---- the trials --------------------------------------------------------------------------------------------
 
     def run(self) -> Iterator[Record]:
@@ -175,9 +187,7 @@ class Search:
         confirmed = [self._confirm(record) for record in finalists]
         scored = [(c.score, r) for r, c in zip(finalists, confirmed, strict=True) if c.score is not None]
         best = max(scored, key=lambda pair: pair[0])[1] if scored else finalists[0]
-        if self._done and not self._kept.finished:
-            self._histories.storage.add_search(replace(self._kept, finished=now()))
-        return Result(
+        result = Result(
             best=best,
             records=tuple(self.records),
             confirmed=tuple(confirmed),
@@ -193,6 +203,10 @@ class Search:
             front=self._meter.front(complete) if len(self.goals.objectives) > 1 else (),
             notes=tuple(self.notes),
         )
+        finished = self._kept.finished or (now() if self._done else "")
+        account = account_at_end(result, Account.from_dict(self._kept.account)).to_dict()
+        self._kept = self._histories.storage.add_search(replace(self._kept, finished=finished, account=account))
+        return result
 
     # ---- inside ------------------------------------------------------------------------------------------------
 
@@ -240,7 +254,7 @@ class Search:
             created=now(),
         )
         storage.add_dataset(self.info)
-        self._kept = storage.add_search(info)  # refuses a name that belongs to another search
+        self._kept: SearchInfo = storage.add_search(info)  # refuses a name that belongs to another search
         if self._kept.snapshot_digest != snapshot.digest:
             self.notes.append("the history this search began with has changed since: it goes on, but not as a replay")
         self._own = storage.records(search=self.name)
@@ -251,6 +265,9 @@ class Search:
         self.past = past
         space = self.space if self.goals.plain else self.space.within(self._meter.allows)
         self.controller = controller_of(self._spec, space, self.seed, past, self.info)
+        if not self._kept.account:
+            account = account_at_start(self.controller.explain(), self.dataset, self.space, self.device, self.notes)
+            self._kept = storage.add_search(replace(self._kept, account=account.to_dict()))
 
     def _turn(self, number: int) -> None:
         """Tells the meter which trial is next, and what sizes the space has."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from nas.cli.arguments import Commands
 from nas.cli.searches import add_place, names_of, opened
-from nas.cli.text import size_text
+from nas.readable import in_bytes
 
 if TYPE_CHECKING:
     from nas.metadataset import Merged, MetaDataset
@@ -59,7 +59,7 @@ def _export(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"file": str(path), "bytes": size, **sizes, "reveals": told}, indent=1))
     else:
-        print(f"wrote {path}: {_counted(**sizes)}, {size_text(size)}\nit reveals: {told}")
+        print(f"wrote {path}: {_counted(**sizes)}, {in_bytes(size)}\nit reveals: {told}")
     return 0
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nas.cli.arguments import Commands
 from nas.cli.searches import add_place, names_of, one_of, opened
-from nas.cli.text import trial_line
+from nas.cli.text import heading, settings_text, trial_line
 
 if TYPE_CHECKING:
     from nas.metadataset.audit import Audit
@@ -69,9 +69,12 @@ def _show(options: argparse.Namespace) -> int:
         print(json.dumps([record.to_dict() for record in records], indent=1))
         return 0
     print(f"{name}: {len(records)} records")
-    for record in records:
-        settings = ", ".join(f"{key} {value}" for key, value in record.settings.items())
-        print(f"{trial_line(record, False, False)}  {record.purpose}  {settings}")
+    for purpose, title in (("screen", "trials"), ("confirm", "finalists on fresh splits")):
+        some = [record for record in records if record.purpose == purpose]
+        if some:
+            print(f"{title}\n{heading(some[0])}")
+        for record in some:
+            print(trial_line(record, settings_text(record.settings)))
     return 0
 
 

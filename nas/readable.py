@@ -1,0 +1,23 @@
+"""Numbers as people read them, wherever something is printed."""
+
+from __future__ import annotations
+
+
+def short(value: float, digits: int = 3) -> str:
+    """Returns a number with ``digits`` decimals, without a zero in front of the point: .981."""
+    text = f"{value:.{digits}f}"
+    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
+
+
+def in_bytes(count: float) -> str:
+    """Returns bytes as bytes, kB or MB."""
+    if count < 1e3:
+        return f"{count:.0f} B"
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
+
+
+def in_time(seconds: float) -> str:
+    """Returns seconds as seconds, minutes or hours."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
