@@ -344,6 +344,17 @@ def test_archives_whose_headers_lie(tmp_path):
     assert "object arrays are refused" in error_of(path)
 
 
+def test_category_codes_of_an_archive(tmp_path):
+    path, y = tmp_path / "t.npz", np.arange(6) % 2
+    np.savez(path, X_cat=np.array([[0.0], [1], [np.nan], [2], [1], [0]]), y=y, cat_cardinalities=["a"])
+    data = load(path)
+    assert data.inputs["categorical"].ravel().tolist() == [0, 1, -1, 2, 1, 0]
+    assert data.levels == (("0", "1", "2"),)
+    for change in ({"X_cat": np.array([[0], [2**40]] * 3)}, {"X_cat": y[:, None], "cat_cardinalities": [2**60]}):
+        np.savez(path, y=y, **change)
+        assert "must be below 1,048,576" in error_of(path)
+
+
 def test_large_tables_are_refused_before_they_are_read(tmp_path, monkeypatch):
     import pandas as pd
 

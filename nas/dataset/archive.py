@@ -18,6 +18,9 @@ from nas.dataset.text import EXPANSION, LARGE
 from nas.dataset.value import Inputs
 from nas.errors import DataError, nearest
 
+MAX_CODES = 2**20
+"""Levels a column of codes may have."""
+
 
 def read_archive(path: Path) -> dict[str, np.ndarray]:
     """Returns the arrays of an .npz file; DataError where it is no archive, holds Python objects, or is a bomb."""
@@ -149,7 +152,7 @@ def _table(arrays: Mapping[str, np.ndarray], name: str) -> Inputs:
         found["numeric"], notes = plain.arrays["numeric"], plain.notes
     levels: tuple[tuple[str, ...], ...] = ()
     if codes is not None and codes.shape[1]:
-        found["categorical"] = codes.astype(np.int64)
+        found["categorical"] = np.where(np.isfinite(codes), codes, -1).astype(np.int64)  # a NaN is missing
         levels = _levels(arrays, found["categorical"])
     features = {"numeric": text_of(arrays, "num_names"), "categorical": text_of(arrays, "cat_names")}
     return Inputs(found, features, levels, notes=notes)
@@ -161,8 +164,13 @@ def _levels(arrays: Mapping[str, np.ndarray], codes: np.ndarray) -> tuple[tuple[
     names = text_of(arrays, "cat_names") or tuple(f"c{i}" for i in range(codes.shape[1]))
     seen = codes.max(axis=0, initial=-1) + 1
     sizes = arrays.get("cat_cardinalities", seen)
-    if sizes.shape != seen.shape:
+    if sizes.shape != seen.shape or sizes.dtype.kind not in "iu":
         sizes = seen
+    most = int(max(seen.max(), sizes.max()))
+    if not 0 <= most <= MAX_CODES:
+        raise DataError(
+            f"category codes must be below {MAX_CODES:,}, but X_cat has {most:,} levels; number them from 0."
+        )
     levels = []
     for name, size in zip(names, np.maximum(seen, sizes), strict=False):
         given = words.get(name)

@@ -37,6 +37,7 @@ DATE_FORMATS = ("ISO8601", *(day + time for time in _TIMES for day in _DAYS + _M
 _ID_NAME = re.compile(r"(^|[\W_])(id|ids|idx|index|key|rowid|rownames|uuid|guid)$|[a-z](Id|ID)$|^unnamed: ?\d+$|^$")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}((,\d{3})+|([\s']\d{3})+)(\.\d+)?")
 _THOUSANDS_EUROPEAN = re.compile(r"[+-]?\d{1,3}(\.\d{3})+,\d+")
+_DIGIT = re.compile(r"\d")
 _IS_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)")
 _NUMBER = (numbers.Real, decimal.Decimal, np.bool_)
 
@@ -70,7 +71,7 @@ def recognise(name: str, column: pd.Series) -> Column:
     present = values.dropna()
     if len(present) == 0:
         return Column(note=f"column {name!r} is empty: dropped")
-    as_numbers = read_numbers(values)
+    as_numbers = _numbers_of(values)
     unread = present[np.isnan(as_numbers[values.notna().to_numpy()])]
     if len(unread) <= (1.0 - AGREE) * len(present):
         gaps = f", but {len(unread)} entries such as {next(iter(unread), '')!r} are none and count as missing"
@@ -103,7 +104,9 @@ def read_numbers(column: pd.Series) -> np.ndarray:
         plain = _to_numeric(column)
         odd = (plain.isna() & column.notna()).to_numpy()
         if odd.any():
-            column = column.where(~odd, column.map(lambda v: _undecorated(v) if isinstance(v, str) else v))
+            column = column.where(
+                ~odd, column.map(lambda v: _undecorated(v) if isinstance(v, str) and _DIGIT.search(v) else v)
+            )
             plain = _to_numeric(column)
         column = plain
     if column.dtype.kind == "c":
@@ -148,8 +151,22 @@ def _example(present: pd.Series) -> str:
 
 def read_words(column: pd.Series) -> pd.Series:
     """Returns the column as stripped text (object, None where missing or blank); 3.0 reads as ``3``."""
+    import pandas as pd
+
+    if pd.api.types.infer_dtype(column, skipna=True) == "string":  # equal texts are read once
+        codes, texts = pd.factorize(column.astype(object))
+        found = np.array([*map(_word, texts), None], dtype=object)
+        return pd.Series(found[codes], index=column.index, dtype=object)
     words = column.astype(object).map(_word)
     return words.where(words.notna(), None)
+
+
+def _numbers_of(words: pd.Series) -> np.ndarray:
+    """Returns ``read_numbers`` of text (None where missing), equal texts read once."""
+    import pandas as pd
+
+    codes, texts = pd.factorize(words)
+    return np.append(read_numbers(pd.Series(texts, dtype=object)), np.nan)[codes]
 
 
 def read_date_parts(column: pd.Series, date_format: str) -> dict[str, np.ndarray]:
@@ -364,8 +381,11 @@ def _category(name: str, words: pd.Series, declared: list[str | None] | None = N
 
 def encode_words(words: pd.Series, levels: tuple[str, ...]) -> np.ndarray:
     """Returns int64 ``[n]`` codes of ``levels``, -1 where the word is missing or unknown."""
+    import pandas as pd
+
     codes = {level: code for code, level in enumerate(levels)}
-    return np.array([codes.get(word, -1) for word in words], dtype=np.int64)
+    found, texts = pd.factorize(words)
+    return np.array([*(codes.get(word, -1) for word in texts), -1], dtype=np.int64)[found]
 
 
 def _word(value: Any) -> str | None:
@@ -390,7 +410,11 @@ def _times(column: pd.Series, date_format: str) -> pd.Series:
 
     column = plain_times(column)
     if not pd.api.types.is_datetime64_any_dtype(column):
-        column = column.astype(object).map(lambda value: value if isinstance(value, datetime.date) else _word(value))
+        if pd.api.types.infer_dtype(column, skipna=True) == "string":
+            column = read_words(column)
+        else:
+            column = column.astype(object)
+            column = column.map(lambda value: value if isinstance(value, datetime.date) else _word(value))
         column = pd.to_datetime(column, format=date_format, errors="coerce", utc=True)
     return column.dt.tz_convert("UTC").dt.tz_localize(None) if column.dt.tz is not None else column
 
