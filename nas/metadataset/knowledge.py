@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nas.architecture import Architecture
 from nas.metadataset.lazy import Stored, grouped
 from nas.metadataset.place import MEMORY
 from nas.metadataset.rows import COLUMNS
 from nas.metadataset.store import MetaDataset
-from nas.record import PastDataset
+from nas.record import DatasetInfo, PastDataset
 
 
 def shipped() -> MetaDataset:
     """Returns the history that comes with the library, every field checked, in memory; empty without a pack."""
-    from nas.metadataset import pack
-
     history = MetaDataset.open(MEMORY)
     for path in _packs():
-        history._take(pack.read(path))
+        history.take(path)
     history.place = "shipped"
     history.read_only = True
     return history
@@ -27,11 +26,14 @@ def shipped_past() -> list[PastDataset]:
     """Returns ``shipped().past()`` in a fraction of the time: these packs are not a stranger's."""
     from nas.metadataset import pack
 
-    infos, records, stored = [], [], Stored({})
+    infos, records, architectures = [], [], dict[str, Architecture]()
+    stored = Stored(architectures)
     for path in _packs():
-        content = pack.read(path, checked=False)
-        infos += content.datasets
-        records += [stored.record([row[name] for name in COLUMNS]) for row in content.rows]
+        for each in pack.read(path, architectures, checked=False):
+            if isinstance(each, DatasetInfo):
+                infos.append(each)
+            elif isinstance(each, dict):
+                records.append(stored.record([each[name] for name in COLUMNS]))
     return grouped(infos, records)
 
 

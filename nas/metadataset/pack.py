@@ -8,10 +8,11 @@ of a dataset or a search). Reading it executes nothing, allocates no more than t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +30,16 @@ REVEALS = (
     "controller, times. Of each training: architecture, settings, scores, learning curve, cost, device, engine "
     "version, time. No rows, no names of columns, categories or classes, no messages of failures."
 )
-MAX_ROWS = 250_000
+MAX_ROWS = 250_000  # with the texts below about 150,000 records; reading them takes less than 1 GB
 MAX_ENCODED = 2**28  # bytes of all columns as encoded, that is with repeated texts counted once
-MAX_TOTAL = 2**29  # bytes of all texts with repeated ones counted each time
-BATCH = 4096
+MAX_TOTAL = 2**28  # bytes of all texts with repeated ones counted each time
+BATCH = 4096  # rows decoded at a time
+GROUP = 20_000  # rows written at a time
 
 _KINDS = ("dataset", "search", "record")
 _ALL: Mapping[str, type] = {"kind": str, "info": str, **COLUMNS}
+_REPEATED = _ALL.keys() - {"info", "outcome", "message", "key", "settings"}
 _KEY = b"nas.pack"
-
-
-@dataclass(frozen=True)
-class Content:
-    """What a pack holds, every field checked; ``architectures`` are those of the rows by their JSON."""
-
-    datasets: list[DatasetInfo]
-    searches: list[SearchInfo]
-    rows: list[Row]
-    architectures: dict[str, Architecture]
 
 
 def reveals(anonymous: bool = False) -> str:
@@ -60,7 +53,7 @@ def write(
     path: Path,
     datasets: Sequence[DatasetInfo],
     searches: Sequence[SearchInfo],
-    rows: Sequence[Row],
+    rows: Iterable[Row],
     anonymous: bool = False,
 ) -> Path:
     """Writes a pack and returns its path; the file appears whole or not at all, and replaces nothing but a pack."""
@@ -70,20 +63,20 @@ def write(
     _check_target(path)
     if anonymous:
         datasets, searches, rows = _anonymous(datasets, searches, rows)
-    lines: list[Row] = [{"kind": "dataset", "info": dumps(info.to_dict())} for info in datasets]
-    lines += [{"kind": "search", "info": dumps(info.to_dict())} for info in searches]
-    lines += [row | {"kind": "record", "message": ""} for row in rows]
-    if len(lines) > MAX_ROWS:
-        raise HistoryError(
-            f"A pack holds at most {MAX_ROWS} rows, but this history has {len(lines)}; merge it instead."
-        )
+    lines: Iterator[Row] = chain(
+        ({"kind": "dataset", "info": dumps(info.to_dict())} for info in datasets),
+        ({"kind": "search", "info": dumps(info.to_dict())} for info in searches),
+        (row | {"kind": "record", "message": ""} for row in rows),
+    )
     head = {"format": FORMAT, "version": VERSION, "schema": SCHEMA_VERSION, "reveals": reveals(anonymous)}
     head["created"] = datetime.now(UTC).isoformat(timespec="seconds")
-    table = pa.table({name: pa.array([line.get(name) for line in lines], _type(name)) for name in _ALL})
-    table = table.replace_schema_metadata({_KEY: dumps(head).encode()})
+    schema = pa.schema([(name, _type(name)) for name in _ALL], {_KEY: dumps(head).encode()})
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        pq.write_table(table, temporary, compression="zstd", compression_level=9)
+        with pq.ParquetWriter(temporary, schema, compression="zstd", compression_level=9) as writer:
+            for group in _limited(path, lines):
+                columns = [pa.array([line.get(name) for line in group], _type(name)) for name in _ALL]
+                writer.write_table(pa.table(columns, schema=schema))
         os.replace(temporary, path)
     except (OSError, pa.ArrowException) as error:
         raise HistoryError(f"The pack {path} cannot be written: {_first_line(error)}.") from error
@@ -93,28 +86,45 @@ def write(
     return path
 
 
-def read(path: Path, checked: bool = True) -> Content:
-    """Returns the content of a pack; HistoryError, one sentence, where it is none or any field of it is unsound.
+def _limited(path: Path, lines: Iterator[Row]) -> Iterator[list[Row]]:
+    """Yields groups of rows, one at least; HistoryError where there are more than ``read`` accepts."""
+    rows = texts = 0
+    while (group := list(islice(lines, GROUP))) or not rows:
+        rows += len(group)
+        texts += sum(len(value) for line in group for value in line.values() if isinstance(value, str))
+        if rows > MAX_ROWS or texts > MAX_TOTAL:
+            raise HistoryError(
+                f"A pack holds at most {MAX_ROWS} rows and {MAX_TOTAL} bytes of text, which is less than what {path} "
+                "were to hold; pass on the history itself, to be merged."
+            )
+        yield group
+        if not group:
+            return
 
-    checked: whether records are checked too; without it only their columns are of the right kinds.
+
+def read(
+    path: Path, architectures: dict[str, Architecture], checked: bool = True
+) -> Iterator[DatasetInfo | SearchInfo | Row]:
+    """Yields what a pack holds; HistoryError, one sentence, where it is none or any field of it is unsound.
+
+    architectures: takes those of the rows, by their JSON. checked: whether records are checked too; without it only
+    their columns are of the right kinds.
     """
-    content = Content([], [], [], {})
     for number, row in enumerate(_lines(path)):
         kind, info = row.pop("kind"), row.pop("info")
         try:
             if kind == "dataset":
-                content.datasets.append(DatasetInfo.from_dict(loads(_text(info))))
+                yield DatasetInfo.from_dict(loads(_text(info)))
             elif kind == "search":
-                content.searches.append(SearchInfo.from_dict(loads(_text(info))))
+                yield SearchInfo.from_dict(loads(_text(info)))
             elif kind == "record":
                 if checked:
-                    record_of(row, content.architectures)
-                content.rows.append(row)
+                    record_of(row, architectures)
+                yield row
             else:
                 raise HistoryError(f"kind must be one of {', '.join(_KINDS)}, but got {str(kind)[:80]!r}.")
         except HistoryError as error:
             raise HistoryError(f"Row {number} of the pack {path} is unsound: {error}") from error
-    return content
 
 
 def _lines(path: Path) -> Iterator[Row]:
@@ -137,7 +147,7 @@ def _lines(path: Path) -> Iterator[Row]:
                 total += _decoded_size(batch)
                 if total > MAX_TOTAL:
                     raise HistoryError(f"The texts of the pack {path} exceed {MAX_TOTAL} bytes; split it.")
-                columns = [_values(batch.column(name), known) for name in _ALL]
+                columns = [_values(batch.column(name), known if name in _REPEATED else {}) for name in _ALL]
                 yield from (dict(zip(_ALL, values, strict=True)) for values in zip(*columns, strict=True))
     except HistoryError:
         raise
@@ -146,8 +156,8 @@ def _lines(path: Path) -> Iterator[Row]:
 
 
 def _anonymous(
-    datasets: Sequence[DatasetInfo], searches: Sequence[SearchInfo], rows: Sequence[Row]
-) -> tuple[list[DatasetInfo], list[SearchInfo], list[Row]]:
+    datasets: Sequence[DatasetInfo], searches: Sequence[SearchInfo], rows: Iterable[Row]
+) -> tuple[list[DatasetInfo], list[SearchInfo], Iterable[Row]]:
     """Returns these with hashes for every name that a person gave, and without sketches."""
 
     def named(search: str, dataset: str) -> str:
@@ -160,7 +170,7 @@ def _anonymous(
     return (
         infos,
         [replace(info, name=named(info.name, info.dataset)) for info in searches],
-        [row | {"search": named(row["search"], row["dataset"])} for row in rows],
+        (row | {"search": named(row["search"], row["dataset"])} for row in rows),
     )
 
 

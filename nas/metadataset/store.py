@@ -24,9 +24,8 @@ from nas.record import SCHEMA_VERSION, DatasetInfo, PastDataset, Record, SearchI
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from nas.metadataset.pack import Content
-
 REMEMBERED = 100_000  # parsed architectures kept by one open history
+TAKEN = 5000  # rows of a pack kept in one transaction
 _MODULUS = 2**256
 
 
@@ -82,10 +81,10 @@ class MetaDataset:
     @classmethod
     def from_pack(cls, path: str | os.PathLike[str]) -> MetaDataset:
         """Returns the content of a pack, in memory and read only; HistoryError unless every field of it is sound."""
-        from nas.metadataset import pack, sql
+        from nas.metadataset import sql
 
         history = cls(sql.open_memory(), str(path))
-        history._take(pack.read(Path(path)))
+        history.take(Path(path))
         history.read_only = True
         return history
 
@@ -333,7 +332,7 @@ class MetaDataset:
         """
         from nas.metadataset import pack
 
-        rows = [row for name in self.counts() for row in self._search_rows(name)]
+        rows = (row for name in self.counts() for row in self._search_rows(name))
         searches = [replace(search, account={}) for search in self.searches()]
         return pack.write(Path(path), self.datasets(), searches, rows, anonymous)
 
@@ -342,14 +341,22 @@ class MetaDataset:
         with MetaDataset.from_pack(path) as other:
             return self.merge(other)
 
-    def _take(self, content: Content) -> None:
-        """Adds what a pack holds."""
-        self._architectures |= content.architectures
-        for info in content.datasets:
-            self.add_dataset(info)
-        for search in content.searches:
-            self.add_search(search)
-        self._append_rows(content.rows)
+    def take(self, path: Path) -> None:
+        """Adds what a pack holds; where that is unsound, what came before it stays."""
+        from nas.metadataset import pack
+
+        rows: list[Row] = []
+        for each in pack.read(path, self._parsed()):
+            if isinstance(each, DatasetInfo):
+                self.add_dataset(each)
+            elif isinstance(each, SearchInfo):
+                self.add_search(each)
+            else:
+                rows.append(each)
+            if len(rows) >= TAKEN:
+                self._append_rows(rows)
+                rows.clear()
+        self._append_rows(rows)
 
     def _differing(self, search: str, rows: Sequence[Row]) -> str | None:
         """Returns the digest of the first of these rows at whose place a search has other content; None if none."""
