@@ -18,10 +18,10 @@ from nas.protocol import fresh_splits, stop_epoch
 from nas.readable import in_bytes, short
 
 if TYPE_CHECKING:
-    from nas.dataset import Dataset
+    from nas.dataset import Dataset, Split
     from nas.result import Result
 
-FOUND, NO_SEARCH, TREES, LINEAR = "found", "no search", "boosted trees", "linear"
+FOUND, NO_SEARCH, TREES, LINEAR, CONSTANT = "found", "no search", "boosted trees", "linear", "constant"
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Contender:
     """One row of the comparison.
 
     Attributes:
-        name: ``found``, ``no search``, ``boosted trees`` or ``linear``.
+        name: ``found``, ``no search``, ``boosted trees``, ``linear`` or ``constant`` (the commonest class, the mean).
         value: Accuracy (classification), R² (regression) or the metric asked for, on the validation rows of the fresh
             splits.
         error: Its standard error over rows (or groups); NaN where one group is all there is.
@@ -71,6 +71,8 @@ class Comparison:
 
         Shown means: by more than two standard errors of the paired difference.
         """
+        if self[CONSTANT].as_good:
+            return "no network is shown to predict better than a constant here: can these columns foretell the target?"
         others = [c for c in self.contenders if c.name != FOUND]
         better = [c for c in others if c.difference < -2 * c.difference_error]
         if better:
@@ -151,7 +153,18 @@ def compare(result: Result, metric: Metric | None = None) -> Comparison:
     for name, key in ((TREES, "boosted_trees"), (LINEAR, "linear")):
         found = evaluate(key, data, splits)
         rows.append((name, found.predictions, found.milliseconds_per_row, found.size_bytes, found.note))
+    constants = [_constant(data, split) for split in splits]
+    rows.append((CONSTANT, constants, 0.0, constants[0][:1].nbytes, ""))
     return _table(data, splits, rows, metric)
+
+
+def _constant(data: Dataset, split: Split) -> np.ndarray:
+    """What is known of the validation rows without looking at them: how common each class is, or the mean."""
+    if data.task == "regression":
+        return np.full(len(split.validation), data.moments(split.train)[0])
+    weights = None if data.weights is None else data.weights[split.train]
+    counts = np.bincount(data.y[split.train], weights, minlength=data.outputs)
+    return np.tile(counts / counts.sum(), (len(split.validation), 1))
 
 
 def milliseconds(predictor: Any, data: Dataset, repeats: int = 50) -> float:

@@ -83,14 +83,17 @@ class Evaluator:
         from nas.model import plan
 
         rng = np.random.default_rng(self.seed)
-        reason: Exception | None = None
+        reason: object = None
         for choices in (self.space.default(), *(self.space.sample(rng) for _ in range(PROBES))):
+            architecture = self.space.architecture(choices)
             try:
-                plan(self.space.architecture(choices), self.signature, self.space.operations)
+                plan(architecture, self.signature, self.space.operations)
             except ArchitectureError as error:
                 reason = reason or error
             else:
-                return
+                if architecture.inputs:
+                    return
+                reason = reason or "no input reaches its output; add the edges in between."
         raise SearchError(f"space {self.space.name!r} has no architecture for these data: {reason}")
 
     def seconds(self, likely: Sequence[Choices] = ()) -> tuple[float, float]:

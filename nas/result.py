@@ -61,8 +61,10 @@ class Result:
 
     def __str__(self) -> str:
         best, score = self.best, self.confirmation.score
+        failed = sum(record.score is None for record in self.records)
         return (
-            f"{self.name}: {len(self.records)} trials on {self.dataset.describe()}; best is "
+            f"{self.name}: {len(self.records)} trials{f', {failed} failed,' if failed else ''} "
+            f"on {self.dataset.describe()}; best is "
             f"{best.architecture.summary()}, score {score:.4f} (minus {best.metric})"
         )
 

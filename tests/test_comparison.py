@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from nas.comparison import FOUND, LINEAR, Contender, _table
+from nas.comparison import CONSTANT, FOUND, LINEAR, NO_SEARCH, TREES, Comparison, Contender, _table
 from nas.dataset import load
 from nas.metrics import find_metric
 
@@ -67,3 +67,28 @@ def test_contenders_by_a_scorer_have_paired_errors():
         np.mean([roc_auc_score(y[s.validation], logit[s.validation]) for s in splits])
     )
     assert 0 < table[LINEAR].difference_error < 0.3 * table[LINEAR].error  # nearly the same predictions
+
+
+@pytest.mark.parametrize(
+    ("differences", "advice"),
+    [
+        ({CONSTANT: (0.01, 0.02)}, "no network is shown to predict better than a constant"),
+        (
+            {NO_SEARCH: (-0.02, 0.005), LINEAR: (0.0, 0.01)},
+            "the default network is better here, by 0.0200 ±0.0050",
+        ),
+        ({LINEAR: (0.01, 0.02), NO_SEARCH: (0.0, 0.01)}, "a linear model is as good here, within two standard errors"),
+        ({TREES: (-0.01, 0.02)}, "boosted trees are as good here, within two standard errors: use them"),
+        ({NO_SEARCH: (0.001, 0.02)}, "the default network is as good here as the one found"),
+        ({}, "the network found is better than every other row"),
+    ],
+)
+def test_advice_is_what_is_better_or_the_simplest_that_is_not_shown_to_be_worse(differences, advice):
+    others = [
+        Contender(name, 0.9 - difference, 0.01, 1.0, 10, difference, error)
+        for name in (NO_SEARCH, TREES, LINEAR, CONSTANT)
+        for difference, error in [differences.get(name, (0.1, 0.01))]
+    ]
+    table = Comparison("accuracy", (Contender(FOUND, 0.9, 0.01, 1.0, 10, 0.0, 0.0), *others))
+    assert table.advice.startswith(advice)
+    assert all(c.name in str(table) for c in table.contenders)

@@ -353,3 +353,13 @@ def test_a_space_that_cannot_take_the_data_is_refused_before_anything_is_stored(
     with MetaDataset.open(place) as stored:
         assert not stored.searches()
         assert not stored.datasets()
+
+
+def test_a_space_whose_output_nothing_reaches_is_refused():
+    space = SearchSpace("loose")
+    space.add_input("x")
+    space.add_output("y")
+    space.add_node("a", "linear", width=8)
+    space.add_edge("x", "a")
+    with pytest.raises(SearchError, match="'loose' has no architecture .* no input reaches its output"):
+        nas.search(data(), space=space, trials=1, history=None)

@@ -169,6 +169,11 @@ class Search:
             self.notes.append(f"{len(self._refused)} candidates were not trained: {self._refused[-1]}, for example")
         if repeats >= REPEATS and not self._refused:
             self.notes.append(f"the space holds no more than {len(self.records)} different candidates")
+        if failed := [r for r in self.records if r.outcome.status == "error"]:
+            self.notes.append(
+                f"{len(failed)} of {len(self.records)} trainings broke off ({failed[-1].outcome.message}); "
+                "an operation that has been mended is trained again once its version is raised"
+            )
         self._done = len(self.records) >= self.trials or repeats >= REPEATS
 
     def finish(self) -> Result:
