@@ -29,7 +29,7 @@ from nas.training import resident as resident_module
 from nas.training.company import split_seed
 from nas.training.faults import is_out_of_memory
 from nas.training.learn import Budget, Task, Training, advance
-from nas.training.recipe import coslog4, watched_rows
+from nas.training.recipe import coslog4, cpu_has_bfloat16, watched_rows
 from nas.training.stack import Moving, Stack, fan_ins
 from nas.training.train import training_rows
 
@@ -132,9 +132,10 @@ def test_settings_are_checked_by_name_and_range():
             Recipe.of({"learning_rate": value})
 
 
-def test_only_images_on_cuda_train_in_bfloat16():
+def test_only_images_train_in_bfloat16_and_only_where_the_device_computes_in_it():
     assert precision("image", "cuda:0") == "bfloat16"
-    assert {precision("image", "cpu"), precision("tabular", "cpu"), precision("tabular", "cuda")} == {"float32"}
+    assert {precision("tabular", "cpu"), precision("tabular", "cuda"), precision("image", "mps")} == {"float32"}
+    assert precision("image", "cpu") == ("bfloat16" if cpu_has_bfloat16() else "float32")
 
 
 class Ntk(nn.Module):

@@ -1,14 +1,16 @@
 """Training: candidates in, outcomes out, on one device.
 
 Here belong the recipe (``recipe``), data on its device (``resident``), networks side by side (``forms``, ``stack``),
-the inner loop (``learn``), one network for keeps (``fit``) and many candidates for their scores (``train``, who trains
-with whom: ``company``). What a candidate computes belongs to ``nas.model``, what is tried next to ``nas.controllers``.
+the inner loop (``learn``), one network for keeps (``fit``) and many candidates for their scores (``train``; who trains
+with whom: ``company``; who stops early: ``pruner``). What a candidate computes belongs to ``nas.model``, what is tried
+next to ``nas.controllers``.
 """
 
 from __future__ import annotations
 
 from nas.training.faults import DivergedError, OutOfTimeError
 from nas.training.fit import Trained, fit
+from nas.training.pruner import Halving, HistoryPruner, Pruner
 from nas.training.recipe import ENGINE, Candidate, Recipe, batch_size, precision
 from nas.training.train import train
 
@@ -16,7 +18,10 @@ __all__ = [
     "ENGINE",
     "Candidate",
     "DivergedError",
+    "Halving",
+    "HistoryPruner",
     "OutOfTimeError",
+    "Pruner",
     "Recipe",
     "Trained",
     "batch_size",

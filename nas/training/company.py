@@ -23,6 +23,7 @@ from nas.record import Cost, Outcome
 from nas.training.faults import DivergedError, OutOfMemoryError, OutOfTimeError, free_memory, is_out_of_memory
 from nas.training.fit import begin
 from nas.training.learn import Budget, Training, advance, outputs
+from nas.training.pruner import Pruner
 from nas.training.recipe import Candidate, batch_size, derive
 from nas.training.resident import Fold
 
@@ -49,6 +50,12 @@ class Evaluation:
         self.seconds = 0.0
         self.memory = 0
         self.outcome: Outcome | None = None
+
+    @property
+    def curve(self) -> tuple[float, ...]:
+        """Validation score after each epoch so far, mean over folds."""
+        curves = [training.state.curve for training in self.trainings]
+        return tuple(float(value) for value in np.mean(curves, axis=0))
 
     def fail(self, error: Exception) -> None:
         """Ends it with the outcome an exception means, and lets go of its networks."""
@@ -89,7 +96,9 @@ class Company:
         operations: Mapping[str, Operation],
         seconds: float | None = None,
         max_memory: int | None = None,
+        pruner: Pruner | None = None,
     ) -> None:
+        self.pruner = pruner
         self.folds, self.budget, self.seed, self.operations = folds, budget, seed, operations
         self.seconds, self.max_memory = math.inf if seconds is None else seconds, max_memory
         self.device = folds[0].device
@@ -97,28 +106,43 @@ class Company:
     def outcomes(self, candidates: Sequence[Candidate]) -> list[Outcome]:
         """Returns the outcome of each candidate, in order."""
         evaluations = [Evaluation(candidate) for candidate in candidates]
+        if self.pruner is not None:
+            self._train(evaluations)  # all at once: they are compared at each rung
+            return [self._costed(evaluation) for evaluation in evaluations]
         by_shape: dict[str, list[Evaluation]] = {}
         for evaluation in evaluations:
             by_shape.setdefault(evaluation.candidate.architecture.key, []).append(evaluation)
         for alike in by_shape.values():
-            together = max(1, ABREAST // len(self.folds))
+            together = max(1, ABREAST // len(self.folds)) if self.device.type == "cpu" else len(alike)
             for start in range(0, len(alike), together):
                 self._train(alike[start : start + together])
         return [self._costed(evaluation) for evaluation in evaluations]
 
     def _train(self, evaluations: Sequence[Evaluation]) -> None:
-        """Trains evaluations to their ends."""
+        """Trains evaluations to their ends, or until the pruner stops them."""
         for evaluation in evaluations:
             with evaluation.charged():
                 self._begin(evaluation)
-        self._advance(evaluations, self.budget.last)
-        for evaluation in evaluations:
-            if evaluation.outcome is None:
-                with evaluation.charged():
-                    evaluation.outcome = self._judged(evaluation)
-                evaluation.trainings = []
+        rungs = [*(self.pruner.rungs(self.budget.epochs) if self.pruner else ()), self.budget.last]
+        under_way = list(evaluations)
+        for rung in rungs:
+            self._advance(under_way, rung)
+            under_way = [evaluation for evaluation in under_way if evaluation.outcome is None]
+            if self.pruner is not None and rung < self.budget.last and under_way:
+                curves = [evaluation.curve for evaluation in under_way]
+                stopped = self.pruner.stops(rung, self.budget.epochs, curves)
+                self._judge([evaluation for i, evaluation in enumerate(under_way) if i in stopped])
+                under_way = [evaluation for i, evaluation in enumerate(under_way) if i not in stopped]
+        self._judge(under_way)
         if any(evaluation.outcome is not None and evaluation.outcome.status == "oom" for evaluation in evaluations):
             release_memory(self.device)
+
+    def _judge(self, evaluations: Sequence[Evaluation]) -> None:
+        """Gives evaluations that stop here their outcomes."""
+        for evaluation in evaluations:
+            with evaluation.charged():
+                evaluation.outcome = self._judged(evaluation)
+            evaluation.trainings = []
 
     def _begin(self, evaluation: Evaluation) -> None:
         batch = batch_size(len(self.folds[0].train_rows))
@@ -193,13 +217,12 @@ class Company:
         if not math.isfinite(score):
             raise DivergedError("the predictions of the best epoch are not finite; a smaller learning rate may help.")
         rows = np.concatenate([fold.validation_rows for fold in self.folds if fold.validation_rows is not None])
-        curves = [training.state.curve for training in evaluation.trainings]
         return Outcome(
             "complete",
             score=score,
             standard_error=metrics.standard_error(data.task, np.concatenate(losses), data.clusters(rows)),
             metrics={name: float(np.mean([each[name] for each in measured])) for name in measured[0]},
-            curve=tuple(float(value) for value in np.mean(curves, axis=0)),
+            curve=evaluation.curve,
             best_epochs=tuple(training.best_epoch for training in evaluation.trainings),
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 
 import numpy as np
 
@@ -96,5 +97,20 @@ def derive(seed: int, *path: int) -> int:
 
 
 def precision(kind: str, device: str) -> str:
-    """Returns the number format forward passes are trained in: bfloat16 for images on CUDA, float32 elsewhere."""
-    return "bfloat16" if kind == "image" and device.startswith("cuda") else "float32"
+    """Returns the number format forward passes are trained in: bfloat16 for images where the device computes in it.
+
+    That is on CUDA, and on CPUs with instructions for it; float32 elsewhere.
+    """
+    native = device.startswith("cuda") or (device.startswith("cpu") and cpu_has_bfloat16())
+    return "bfloat16" if kind == "image" and native else "float32"
+
+
+@cache
+def cpu_has_bfloat16() -> bool:
+    """Returns whether this processor multiplies bfloat16 numbers by instructions of its own, where Linux says so."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+            flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        return False
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags.split())

@@ -238,7 +238,7 @@ class Stack:
         """``forward`` by autograd, for a network whose modules have no form."""
         self.gradient.zero_()
         with torch.enable_grad():
-            answer = self.networks[0]({name: view[0] for name, view in views.items()})
+            answer = self.networks[0]({name: _channels_last(view[0]) for name, view in views.items()})
 
         def back(gradient: Tensor) -> None:
             if answer.requires_grad:
@@ -357,6 +357,10 @@ class _Tape:
         """Adds to the gradient of a node's value."""
         before = self.gradients.get(node)
         self.gradients[node] = gradient if before is None else before + gradient
+
+
+def _channels_last(view: Tensor) -> Tensor:
+    return view.contiguous(memory_format=torch.channels_last) if view.dim() == 4 else view
 
 
 def _total(parts: Sequence[Tensor]) -> Tensor:

@@ -14,6 +14,7 @@ from nas.record import Fidelity, Outcome
 from nas.training.company import Company
 from nas.training.faults import device_of
 from nas.training.learn import Budget
+from nas.training.pruner import Pruner
 from nas.training.recipe import Candidate, derive
 from nas.training.resident import Fold
 from nas.training.stack import warm_up
@@ -37,6 +38,7 @@ def train(
     stop_epoch: int | None = None,
     seconds: float | None = None,
     max_memory: int | None = None,
+    pruner: Pruner | None = None,
 ) -> list[Outcome]:
     """Returns the outcome of each candidate, in order; a candidate that fails is an outcome, never an exception.
 
@@ -58,7 +60,11 @@ def train(
             rows it is scored on; without it the best epoch's weights are kept and scored.
         seconds: Wall time allowed for each candidate, over all its splits.
         max_memory: Bytes a candidate may need; by default what is free on the device when its turn comes.
+        pruner: Stops candidates at rungs of the schedule; such an outcome is complete with a shorter curve. Who goes
+            on, goes on from where it stands and ends with the bits of a training that was never looked at.
     """
+    if pruner is not None and stop_epoch is not None:
+        raise SearchError(f"a pruner needs curves, but {stop_epoch=} keeps none; leave one of them out.")
     place = device_of(device)
     folds = [_fold(data, split, fidelity, seed, i, place) for i, split in enumerate(splits[: fidelity.splits])]
     if len(folds) < fidelity.splits:
@@ -67,7 +73,7 @@ def train(
         fold.preprocess  # noqa: B018  so that no candidate is charged for it
     warm_up(place)
     budget = Budget(fidelity.epochs, stop_epoch)
-    company = Company(folds, budget, seed, operations, seconds, max_memory)
+    company = Company(folds, budget, seed, operations, seconds, max_memory, pruner)
     return company.outcomes(candidates)
 
 
