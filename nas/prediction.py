@@ -162,6 +162,8 @@ def _parse(content: bytes, name: str) -> onnx.ModelProto:
         raise ExportError(
             f"{name} must be a whole ONNX file, but it is damaged or of another format; export it again."
         ) from error
+    if model.functions or model.training_info:  # a few lines of functions can stand for millions of operations
+        raise ExportError(f"{name} must be a plain network, but defines functions of its own; export it again.")
     for tensor in _tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
             raise ExportError(
@@ -197,12 +199,10 @@ def _check_sizes(model: onnx.ModelProto, name: str) -> None:
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Yields every tensor anywhere in ``model``: weights, attributes, graphs inside nodes, functions."""
+    """Yields every tensor anywhere in ``model``: weights, attributes, graphs inside nodes."""
     graphs = [model.graph]
-    nodes = [node for function in model.functions for node in function.node]
-    for training in model.training_info:
-        graphs += [training.initialization, training.algorithm]
-    attributes = [attribute for function in model.functions for attribute in function.attribute_proto]
+    nodes: list[onnx.NodeProto] = []
+    attributes: list[onnx.AttributeProto] = []
     while graphs or nodes or attributes:
         if graphs:
             graph = graphs.pop()

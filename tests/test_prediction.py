@@ -273,7 +273,21 @@ def declared_large(content, folder):
     return model.SerializeToString()
 
 
+def function_bomb(content, folder):
+    """Adds functions that call the one before them twice: 2**60 operations in 60 lines."""
+    model = onnx.load_model_from_string(content)
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("f", 1)]
+    for level in range(60):
+        name, domain = (f"F{level - 1}", "f") if level else ("Neg", "")
+        nodes = [helper.make_node(name, [one], [two], domain=domain) for one, two in (("a", "b"), ("b", "c"))]
+        model.functions.append(helper.make_function("f", f"F{level}", ["a"], ["c"], nodes, opsets))
+    model.opset_import.add(domain="f", version=1)
+    model.graph.node.append(helper.make_node("F59", [model.graph.input[0].name], ["bomb"], domain="f"))
+    return model.SerializeToString()
+
+
 SPOILED = {
+    "bomb": (function_bomb, "functions of its own"),
     "filled": (filled(10**6), "may have 268,435,456 elements, but 'size' has 1,000,000,000,000"),
     "expanded": (filled(10**6, "Expand"), "may have 268,435,456 elements"),
     "declared large": (declared_large, "may have 268,435,456 elements, but 'large'"),

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
+import onnx.inliner
 import torch
 import torch.onnx
 from onnx import TensorProto, helper
@@ -99,8 +100,10 @@ def _convert(predictor: Predictor, data: Dataset) -> onnx.ModelProto:
                 external_data=False,
             )
         assert converted is not None
-        onnx.checker.check_model(converted.model_proto, full_check=True)
-        return converted.model_proto
+        model = converted.model_proto
+        model = onnx.inliner.inline_local_functions(model) if model.functions else model
+        onnx.checker.check_model(model, full_check=True)
+        return model
     except Exception as error:  # torch raises of many kinds here; each means that this network has no ONNX form
         raise ExportError(
             "a network exports to ONNX when each operation has an ONNX form and a free batch size, but"
