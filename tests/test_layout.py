@@ -31,6 +31,7 @@ ROOMS: dict[str, tuple[str, bool]] = {
     "preprocess": ("dataset operations", True),
     "model": ("architecture operations layers preprocess", True),
     "training": ("architecture dataset layers metrics model operations preprocess record", True),
+    "executors": ("", False),
     "surrogate": ("", False),
     "controllers": ("architecture space encoding record metadataset surrogate", False),
     "protocol": ("dataset record training", False),
