@@ -67,7 +67,7 @@ def test_a_dataset_is_forgotten_with_every_search_on_it(mine, said, word):
     with MetaDataset.open(mine) as store:
         store.add_search(search_info("open", "d1"))
     told = json.loads(said("forget", word, "--json", "--history", mine))
-    assert told == {"datasets": ["d1"], "searches": ["open", "s1"], "records": 5, "older_copies": []}
+    assert told == {"datasets": ["d1"], "searches": ["open", "s1"], "records": 5, "erased": True, "older_copies": []}
     with MetaDataset.open(mine) as store:
         assert [info.name for info in store.searches()] == ["s0", "s2"]
 

@@ -396,6 +396,19 @@ def test_what_is_forgotten_is_gone_from_the_file(tmp_path):
             assert secret.encode() not in file.read_bytes()
 
 
+def test_what_is_forgotten_while_another_reads_is_said_to_linger(tmp_path, monkeypatch):
+    monkeypatch.setattr(sql, "BUSY_SECONDS", 0.1)
+    path = tmp_path / "history.db"
+    with MetaDataset.open(path) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
+        fill(store)
+        other.execute("BEGIN")
+        assert other.execute("SELECT count(*) FROM nas_records").fetchone() == (15,)
+        assert not store.forget("s0").erased
+        assert len(store) == 10
+        other.execute("COMMIT")
+        assert store.forget("s1").erased
+
+
 # --- distances --------------------------------------------------------------------------------------------------------
 
 

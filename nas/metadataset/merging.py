@@ -32,11 +32,16 @@ class Merged:
 
 @dataclass(frozen=True)
 class Removed:
-    """What was forgotten: names of datasets and searches, and how many records."""
+    """What was forgotten: names of datasets and searches, and how many records.
+
+    erased: whether the freed bytes are overwritten already; they are not where another process was reading just then,
+    nor in PostgreSQL before its next VACUUM FULL.
+    """
 
     datasets: tuple[str, ...] = ()
     searches: tuple[str, ...] = ()
     records: int = 0
+    erased: bool = field(default=True, compare=False)
 
 
 def home_of(

@@ -137,14 +137,21 @@ def transaction(engine: sa.Engine, place: str, *, write: bool = False) -> Iterat
         raise HistoryError(_explain(place, str(error))) from error
 
 
-def tidy(engine: sa.Engine) -> None:
-    """Moves what is in the write-ahead log into the file, so that what was overwritten there is gone from both."""
-    if engine.dialect.name == "sqlite":
-        connection = engine.raw_connection()
-        try:
-            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        finally:
-            connection.close()
+def tidy(engine: sa.Engine) -> bool:
+    """Moves what is in the write-ahead log into the file, so that what was overwritten there is gone from both.
+
+    Returns whether it is: not where another process is reading, nor in another database than SQLite.
+    """
+    if engine.dialect.name != "sqlite":
+        return False
+    connection = engine.raw_connection()
+    try:
+        busy = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        connection.close()
+    return not busy
 
 
 def schema_version(connection: sa.Connection) -> int | None:

@@ -260,8 +260,8 @@ class MetaDataset:
     def forget(self, search: str) -> Removed:
         """Removes a search, its records, and its dataset unless something else refers to it; returns what was removed.
 
-        The freed bytes of a SQLite file are overwritten; PostgreSQL overwrites them at its next VACUUM FULL. Ids are
-        never given again. HistoryError where no such search is.
+        The freed bytes of a SQLite file are overwritten. Ids are never given again. HistoryError where no such search
+        is.
         """
         from nas.metadataset import sql
 
@@ -279,8 +279,7 @@ class MetaDataset:
             for table in (records, searches):
                 touched -= set(connection.scalars(sa.select(table.c.dataset).where(table.c.dataset.in_(touched))))
             datasets = _remove_datasets(connection, sorted(touched))
-        sql.tidy(self._engine)
-        return Removed(datasets, (search,), int(removed))
+        return Removed(datasets, (search,), int(removed), sql.tidy(self._engine))
 
     def forget_dataset(self, fingerprint: str) -> Removed:
         """Removes a dataset, every search on it and their records, as ``forget`` does; returns what was removed."""
@@ -295,8 +294,7 @@ class MetaDataset:
             datasets = _remove_datasets(connection, [fingerprint])
             if not datasets and not names:
                 raise HistoryError(f"There is no dataset {fingerprint[:80]!r} in {self.place}; nothing was removed.")
-        sql.tidy(self._engine)
-        return Removed(datasets, tuple(sorted(names)), int(removed))
+        return Removed(datasets, tuple(sorted(names)), int(removed), sql.tidy(self._engine))
 
     def older_copies(self) -> list[Path]:
         """Returns the files that hold this history as it was before upgrades; what is forgotten stays in them."""

@@ -43,6 +43,9 @@ def _forget(options: argparse.Namespace) -> int:
         return 0
     what = [f"search {name}" for name in removed.searches] + [f"dataset {name}" for name in removed.datasets]
     print(f"forgot {', '.join(what)} and {removed.records} records in {place}; what is learned from now on lacks them")
+    if not removed.erased:
+        when = "by its next VACUUM FULL" if "://" in place else "when nobody reads it any more"
+        print(f"note: the bytes freed in {place} are not overwritten yet; that is done {when}")
     for copy in copies:
         print(f"note: {copy}, made before an upgrade, still holds them; delete it if nobody needs it")
     return 0
