@@ -100,7 +100,8 @@ def read_numbers(column: pd.Series) -> np.ndarray:
         column = column.astype(object)
     if not pd.api.types.is_numeric_dtype(column):
         truth = {True: 1.0, False: 0.0, "True": 1.0, "False": 0.0, "true": 1.0, "false": 0.0}
-        column = column.astype(object).map(lambda v: truth.get(v, v) if isinstance(v, bool | np.bool_ | str) else v)
+        column = column.astype(object).map(lambda v: v.strip() if isinstance(v, str) else v)
+        column = column.map(lambda v: truth.get(v, v) if isinstance(v, bool | np.bool_ | str) else v)
         plain = _to_numeric(column)
         odd = (plain.isna() & column.notna()).to_numpy()
         if odd.any():

@@ -61,7 +61,9 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         metadata = pyarrow.parquet.read_metadata(path)
         cells = metadata.num_rows * max(metadata.num_columns, 1)
         if cells <= MAX_CELLS:
-            return pyarrow.parquet.read_table(path).to_pandas()
+            found = pyarrow.parquet.read_table(path)
+            found.validate(full=True)  # text that is no UTF-8, offsets that lead outside
+            return found.to_pandas()
     except Exception as error:  # whatever a parser raises on foreign bytes
         raise DataError(
             f"{path.name} must be a Parquet file, but cannot be read ({first_line(error)}); write it again."
