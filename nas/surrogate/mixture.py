@@ -16,7 +16,7 @@ from scipy.special import ndtr
 from nas.surrogate.kernel import power
 
 NOISES = ((0.03, 0.1), (0.2, 1.0))  # nu, share of v: what the rows of a split do to all candidates alike is no noise
-SCALES = np.array([0.35, 0.6, 1.0, 1.7, 3.0])  # c
+SCALES = np.array([0.35, 0.6, 1.0, 1.7, 3.0, 5.0, 8.5])  # c; large where all that was tried is about as good
 LOG_SCALES = -0.5 * (np.log(SCALES) / 0.8) ** 2
 HEAVIEST, FAINTEST = 12, 0.01  # parts that vote: at most, and with at least this share of the heaviest's weight
 FORGOTTEN = 1e-6  # weight, in shares of the heaviest, below which a part is dropped
