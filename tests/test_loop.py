@@ -348,7 +348,7 @@ def test_a_space_that_cannot_take_the_data_is_refused_before_anything_is_stored(
     space.add_edge("pixels", "a")
     space.add_edge("a", "y")
     place = tmp_path / "h.db"
-    with pytest.raises(SearchError, match="'pictures' has no architecture for these data: .*'pixels'.*'x'"):
+    with pytest.raises(SearchError, match=r"'pictures' has no architecture for these data: .*'pixels'.*'x'"):
         nas.search((np.eye(40, 3), np.arange(40) % 2), space=space, trials=2, history=None, storage=place)
     with MetaDataset.open(place) as stored:
         assert not stored.searches()
@@ -361,5 +361,5 @@ def test_a_space_whose_output_nothing_reaches_is_refused():
     space.add_output("y")
     space.add_node("a", "linear", width=8)
     space.add_edge("x", "a")
-    with pytest.raises(SearchError, match="'loose' has no architecture .* no input reaches its output"):
+    with pytest.raises(SearchError, match=r"'loose' has no architecture .* no input reaches its output"):
         nas.search(data(), space=space, trials=1, history=None)

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from nas.cli.arguments import TEST_FRACTION, Commands, add_data, history_of
+from nas.cli.arguments import TEST_FRACTION, Commands, add_data, history_of, loaded
 from nas.cli.text import heading, settings_text, trial_line
 from nas.readable import in_time
 
@@ -35,14 +35,13 @@ def add(commands: Commands) -> None:
 
 
 def _search(options: argparse.Namespace) -> int:
-    from nas.dataset import load
     from nas.export import check_suffix
     from nas.loop import Search
 
     if options.export:
         check_suffix(options.export)
     started = time.monotonic()
-    data = load(options.data, target=options.target, task=options.task)
+    data = loaded(options)
     running = Search(
         data,
         trials=options.trials,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from nas.cli.arguments import TEST_FRACTION, Commands, add_data, history_of
+from nas.cli.arguments import TEST_FRACTION, Commands, add_data, history_of, loaded
 from nas.cli.text import clipped, settings_text
 
 
@@ -19,10 +19,9 @@ def add(commands: Commands) -> None:
 
 
 def _suggest(options: argparse.Namespace) -> int:
-    from nas.dataset import load
     from nas.loop import suggest
 
-    data = load(options.data, target=options.target, task=options.task)
+    data = loaded(options)
     searched, _ = data.holdout(0, TEST_FRACTION)  # the rows `nas search` would search on, so that it is recognised
     found = suggest(
         searched,

@@ -25,7 +25,7 @@ def heading(record: Record) -> str:
 
 def trial_line(record: Record, remark: str = "") -> str:
     """Returns one training in one line; a failed one with its reason."""
-    score = record.outcome.status
+    score: str = record.outcome.status
     if record.score is not None:
         name = display("classification" if "accuracy" in record.outcome.metrics else "regression")
         error = record.outcome.standard_error or 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING
 
 from nas.dataset import Dataset, load
@@ -37,6 +38,10 @@ def search(
     target: str | None = None,
     task: str | None = None,
     groups: object = None,
+    weights: object = None,
+    time: object = None,
+    validation: object = None,
+    test: object = None,
     space: SearchSpace | None = None,
     trials: int = 30,
     seconds: float | None = None,
@@ -46,7 +51,6 @@ def search(
     name: str | None = None,
     seed: int = 0,
     fidelity: Fidelity | None = None,
-    test: Dataset | float | None = None,
     objectives: Sequence[str] = ("score",),
     max_size: str | float | None = None,
     max_latency: str | float | None = None,
@@ -62,7 +66,12 @@ def search(
             name of a dataset bundled with scikit-learn.
         target: The column to predict, for tables.
         task: ``classification`` or ``regression``; found from the target unless given.
-        groups: Rows of one group never stand on both sides of a split; shape (rows,).
+        groups: A column, or shape (rows,): rows of one group never stand on both sides of a split.
+        weights: A column, or shape (rows,): how much a row counts in losses, scores and errors.
+        time: A column, or shape (rows,): validation rows are later than training rows, test rows the last.
+        validation: Rows to validate every candidate on, in a form of ``data``.
+        test: Rows set aside, as a fraction or in a form of ``data``; their score is reported once, from a network that
+            never saw them.
         space: The search space; chosen for the data unless given.
         trials: Trainings of new candidates in total, >= 1. What is known already does not count.
         seconds: No new trial begins after that time, earlier calls counted in; the result then depends on the machine's
@@ -74,8 +83,6 @@ def search(
         name: Of the search; by default derived from data, space and protocol.
         seed: Decides splits, initial weights and the controller's draws.
         fidelity: Epochs, rows and splits of an evaluation; chosen for the size of the data unless given.
-        test: Rows set aside, as a fraction or a ``Dataset``; their score is reported once, from a network that never
-            saw them.
         objectives: ``score``, and those of ``parameters``, ``size`` and ``latency`` that should be small too: then
             ``result.front`` holds the candidates that no other one beats in all of them.
         max_size: Bytes of the exported ONNX file at most, such as ``"200kB"``; larger networks are not trained.
@@ -89,7 +96,17 @@ def search(
     """
     from tqdm import tqdm
 
-    dataset = load(data, target=target, task=task, groups=groups)
+    share = test is None or isinstance(test, Real | Dataset)
+    dataset = load(
+        data,
+        target=target,
+        task=task,
+        groups=groups,
+        weights=weights,
+        time=time,
+        validation=validation,
+        test=None if share else test,
+    )
     running = Search(
         dataset,
         space=space,
@@ -101,7 +118,7 @@ def search(
         name=name,
         seed=seed,
         fidelity=fidelity,
-        test=test,
+        test=test if isinstance(test, Real | Dataset) else None,  # type: ignore[arg-type]
         objectives=objectives,
         max_size=max_size,
         max_latency=max_latency,

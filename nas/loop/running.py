@@ -42,7 +42,11 @@ class Search:
         name: Of the search in its storage.
         records: What was evaluated so far, in order.
         notes: Sentences for the user about what was decided on the way.
+        controller: What chooses the candidates.
     """
+
+    controller: Controller
+    _kept: SearchInfo
 
     def __init__(
         self,
@@ -259,7 +263,7 @@ class Search:
             created=now(),
         )
         storage.add_dataset(self.info)
-        self._kept: SearchInfo = storage.add_search(info)  # refuses a name that belongs to another search
+        self._kept = storage.add_search(info)  # refuses a name that belongs to another search
         if self._kept.snapshot_digest != snapshot.digest:
             self.notes.append("the history this search began with has changed since: it goes on, but not as a replay")
         self._own = storage.records(search=self.name)
