@@ -87,10 +87,7 @@ class Fold:
     @cached_property
     def moments(self) -> tuple[float, float]:
         """Mean and deviation of the training target, (0, 1) in classification; a deviation of 0 counts as 1."""
-        if self.data.task == "classification":
-            return 0.0, 1.0
-        y = self.data.y[self.train_rows].astype(np.float64)
-        return float(y.mean()), float(y.std()) or 1.0
+        return self.data.moments(self.train_rows)
 
     def views(self, architecture: Architecture) -> tuple[str, ...]:
         """Returns the views an architecture reads; one, for the number of rows, where it reads none."""
