@@ -221,8 +221,9 @@ class Evaluator:
 
 
 def describe(dataset: Dataset, family: str = "") -> DatasetInfo:
-    """What a history keeps of a dataset: sizes and meta-features, no raw data."""
+    """What a history keeps of a dataset: sizes, meta-features and hashes of 64 rows, no raw data."""
     from nas.metafeatures import VERSION, metafeatures
+    from nas.sketch import sketch
 
     return DatasetInfo(
         fingerprint=dataset.fingerprint,
@@ -235,6 +236,7 @@ def describe(dataset: Dataset, family: str = "") -> DatasetInfo:
         family=dataset.family or family,
         metafeatures=metafeatures(dataset),
         metafeatures_version=VERSION,
+        sketch=sketch(dataset),
     )
 
 

@@ -157,7 +157,6 @@ def test_a_stand_in_is_not_changed_in_place_of_the_default(refused, tmp_path, mo
 def test_the_audit_says_what_is_covered_and_how_far_data_is(said, tmp_path):
     from nas.dataset import load
     from nas.evaluation import describe
-    from nas.sketch import sketch
 
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(400, 4)), columns=list("abcd"))
@@ -165,7 +164,7 @@ def test_the_audit_says_what_is_covered_and_how_far_data_is(said, tmp_path):
     frame.to_csv(tmp_path / "grown.csv", index=False)
     mine, data = tmp_path / "mine.db", load(frame[:380], target="y")
     with MetaDataset.open(mine) as store:
-        info = replace(describe(data), name="before", sketch=sketch(data))
+        info = replace(describe(data), name="before")
         store.add_dataset(info)
         store.append([record(number, dataset=info.fingerprint, space="own") for number in range(7)])
     words = ("audit", "--history", mine, "--data", tmp_path / "grown.csv", "--target", "y")

@@ -47,7 +47,7 @@ ROOMS: dict[str, tuple[str, bool]] = {
         "comparison controllers dataset export goals metrics model protocol record report space study training",
         False,
     ),
-    "evaluation": ("architecture dataset metafeatures model preprocess protocol record space training", False),
+    "evaluation": ("architecture dataset metafeatures model preprocess protocol record sketch space training", False),
     "goals": ("architecture dataset export model operations record training", False),
     "loop": (
         "architecture comparison controllers dataset evaluation goals metadataset protocol record report result space "
@@ -58,7 +58,8 @@ ROOMS: dict[str, tuple[str, bool]] = {
     "study": ("architecture metrics record space", False),
     "report": ("architecture draw metrics protocol record", False),
     "cli": (
-        "comparison dataset evaluation export loop metadataset metrics prediction readable record report result sketch study training",
+        "comparison dataset evaluation export loop metadataset metrics prediction readable record report result study "
+        "training",
         False,
     ),
     "__main__": ("cli", False),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from nas.cli.arguments import Commands
@@ -87,10 +87,8 @@ def _audit(options: argparse.Namespace) -> int:
     if options.data is not None:
         from nas.dataset import load
         from nas.evaluation import describe
-        from nas.sketch import sketch
 
-        data = load(options.data, target=options.target, task=options.task)
-        info = replace(describe(data), sketch=sketch(data))
+        info = describe(load(options.data, target=options.target, task=options.task))
     with opened(options) as history:
         found, place = audit(together(shipped_past(), history.past()), info), history.place
     if options.json:
