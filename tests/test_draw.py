@@ -102,9 +102,9 @@ def test_large_graphs_are_drawn_in_moderate_time(shape, monkeypatch):
         "dense": [(i, j) for j in range(150) for i in range(j)],
         "wide": [(0, i) for i in range(1, 3001)],
     }[shape]
-    start = time.perf_counter()
+    start = time.process_time()
     draw.layered([60.0] * (max(t for _, t in pairs) + 1), pairs)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_a_drawing_is_a_file_too(tmp_path):

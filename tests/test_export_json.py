@@ -111,10 +111,10 @@ HOSTILE = {
 @pytest.mark.parametrize("case", HOSTILE)
 def test_a_hostile_architecture_is_one_sentence(case):
     text, reason = HOSTILE[case]
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ArchitectureError, match=reason) as caught:
         shapes(Architecture.from_json(text), SIGNATURE)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     message = str(caught.value)
     assert "\n" not in message
     assert len(message) < 2000
@@ -123,7 +123,7 @@ def test_a_hostile_architecture_is_one_sentence(case):
 @pytest.mark.parametrize("widths", [[60] * 30, [1, 2000, 1], [7, 11] * 15], ids=str)
 def test_symmetric_graphs_are_named_or_refused_in_seconds(widths):
     assert WORK_LIMIT == 5_000_000
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         again = Architecture.from_json(layered(widths)).to_json()
         assert Architecture.from_json(again).to_json() == again
@@ -131,7 +131,7 @@ def test_symmetric_graphs_are_named_or_refused_in_seconds(widths):
     except ArchitectureError as error:
         refused = str(error)
     assert not refused or "too many" in refused or "at most" in refused
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
 
 
 # --- fuzzing: NAS_FUZZ_EXAMPLES says how long -------------------------------------------------------------------------
