@@ -13,7 +13,12 @@ from nas.dataset import Dataset, encode_rows, load
 from nas.dataset.splits import split_by_time
 from nas.errors import DataError
 
-quick = settings(max_examples=30, deadline=None, phases=(Phase.explicit, Phase.generate), suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(
+    max_examples=30,
+    deadline=None,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 def error_of(*args, **options) -> str:
@@ -229,6 +234,7 @@ def test_weights_by_column_and_by_array():
         (["1"] * 59 + ["much"], "holds 'much'"),
         ([0] * 60, "only zeros"),
         ([1.0] * 3, "one value for each row"),
+        ([[1.0], [2.0, 3.0]], "ragged"),
         ("wieght", "did you mean 'weight'"),
     ],
 )

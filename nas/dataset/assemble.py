@@ -1,47 +1,23 @@
 """What was found in one or more sources, put together to a dataset.
 
-Here belongs what concerns the whole: rows that are left out, what is read from the training rows alone, columns that
-are no inputs (groups, weights, time). Finding X and y belongs to ``nas.dataset.sources``, one column to ``columns``.
+Here belongs what concerns the whole: rows that are left out, what is read from the training rows alone. Finding X and y
+belongs to ``nas.dataset.sources``, groups, weights and time to ``extras``, one column to ``columns``.
 """
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from nas.dataset import archive, columns, images, rows, table
+from nas.dataset import images, rows, table
+from nas.dataset.extras import TEST, TRAIN, VALIDATION, Source, read_extras
 from nas.dataset.origin import Origin
 from nas.dataset.target import encode_parts
 from nas.dataset.value import Dataset, Inputs
-from nas.errors import DataError, nearest
-
-TRAIN, TEST, VALIDATION = 0, 1, 2
-"""What a row is for; the numbers ``split`` has in archives."""
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """What was found: X (frame, array or Inputs) and y before anything is encoded, and what is known of them.
-
-    ``part`` says of every row what it is for (None: training), ``arrays`` is the archive X comes from, ``notes`` what
-    was decided while reading.
-    """
-
-    X: Any
-    y: Any
-    name: str
-    target: str = "y"
-    task: str | None = None
-    classes: tuple[str, ...] = ()
-    features: tuple[str, ...] = ()
-    part: np.ndarray | None = None
-    family: str = ""
-    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+from nas.errors import DataError
 
 
 def assemble(sources: Sequence[Source], extras: Mapping[str, Any]) -> Dataset:
@@ -61,7 +37,7 @@ def assemble(sources: Sequence[Source], extras: Mapping[str, Any]) -> Dataset:
     found = [(_as_frame_or_array(source.X), _target_values(source.y)) for source in sources]
     sizes = [_checked_size(X, y, source) for (X, y), source in zip(found, sources, strict=True)]
     part = np.concatenate([_part(source, size) for source, size in zip(sources, sizes, strict=True)])
-    extra, taken, notes = _extras(sources, [X for X, _ in found], sizes, extras)
+    extra, taken, notes = read_extras(sources, [X for X, _ in found], sizes, extras)
     y = encode_parts([y for _, y in found], part == TRAIN, first.target, first.task, first.classes)
     weights = extra.pop("weights", None)
     keep = y.keep if weights is None else y.keep & (weights > 0.0)
@@ -96,7 +72,7 @@ def assemble(sources: Sequence[Source], extras: Mapping[str, Any]) -> Dataset:
 
 
 def _target_values(y: Any) -> np.ndarray:
-    return np.atleast_1d(y.to_numpy() if hasattr(y, "to_numpy") else to_array(y, "y"))
+    return np.atleast_1d(y.to_numpy() if hasattr(y, "to_numpy") else table.to_array(y, "y"))
 
 
 def _checked_size(X: Any, y: np.ndarray, source: Source) -> int:
@@ -117,7 +93,7 @@ def _part(source: Source, count: int) -> np.ndarray:
 def _as_frame_or_array(X: Any) -> Any:
     if isinstance(X, Inputs) or hasattr(X, "iloc"):
         return X.to_frame() if hasattr(X, "to_frame") and not hasattr(X, "columns") else X
-    X = table.dense(X) if hasattr(X, "toarray") else to_array(X, "X")
+    X = table.dense(X) if hasattr(X, "toarray") else table.to_array(X, "X")
     if X.ndim == 0:
         raise DataError(f"X must be [rows, columns], but is a single {type(X.item()).__name__}; pass (X, y).")
     if X.ndim == 2 and X.dtype.kind in "OUSMm":
@@ -125,14 +101,6 @@ def _as_frame_or_array(X: Any) -> Any:
 
         return pd.DataFrame(X, columns=[f"f{i}" for i in range(X.shape[1])]).infer_objects()
     return X
-
-
-def to_array(values: Any, what: str) -> np.ndarray:
-    """Returns an array, DataError where the rows have different lengths."""
-    try:
-        return np.asarray(values)
-    except ValueError as error:
-        raise DataError(f"{what} must have rows of equal length, but is ragged ({error}); pad or drop rows.") from error
 
 
 def _without(X: Any, taken: Sequence[str]) -> Any:
@@ -163,48 +131,3 @@ def _read(
         arrays = {key: np.concatenate([array, *(e[key] for e in encoded)]) for key, array in inputs.arrays.items()}
         inputs = replace(inputs, arrays=arrays)
     return inputs if keep.all() else inputs.subset(keep), None
-
-
-# --- columns that are no inputs ---------------------------------------------------------------------------------------
-
-
-def _extras(
-    sources: Sequence[Source], Xs: Sequence[Any], sizes: Sequence[int], extras: Mapping[str, Any]
-) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
-    """Returns (groups, weights and time as they are kept, names of columns that leave the inputs, notes)."""
-    found: dict[str, np.ndarray] = {}
-    taken, notes = [], []
-    for key, given in extras.items():
-        if given is None and key == "groups" and all("groups" in source.arrays for source in sources):
-            given = "groups"
-        if given is None:
-            continue
-        name = str(given) if isinstance(given, str | numbers.Integral) else ""
-        if name:
-            pairs = zip(sources, Xs, strict=True)
-            pieces: Sequence[Any] = [_column(key, name, source, X) for source, X in pairs]
-        else:
-            pieces = [given]
-        values = columns.joined(pieces)
-        if values.shape != (sum(sizes),):
-            what = "row" if len(sizes) == 1 else "row (training, validation and test rows, in this order)"
-            raise DataError(
-                f"{key} must have one value for each {what}, {sum(sizes)} in all, but has shape {values.shape}."
-            )
-        if key != "time" and name:
-            taken.append(name)
-        read = {"groups": columns.read_groups, "weights": columns.read_weights, "time": columns.read_order}[key]
-        found[key] = read(values, name or key)
-        if key == "time":
-            notes.append(f"rows are in the order of {name or key!r}: validation rows are later than training rows")
-    return found, taken, notes
-
-
-def _column(key: str, name: str, source: Source, X: Any) -> Any:
-    if source.arrays:
-        return archive.target_of(source.arrays, name, source.name)
-    names = table.column_names(X) if hasattr(X, "iloc") else []
-    if name not in names:
-        known = f" Columns: {table.listing(names)}." if names else " Pass one value for each row."
-        raise DataError(f"{key} column {name!r} is not there;{nearest(name, names)}{known}")
-    return X.iloc[:, names.index(name)]

@@ -10,7 +10,7 @@ import datetime
 import decimal
 import numbers
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -61,13 +61,13 @@ def recognise(name: str, column: pd.Series) -> Column:
     empty or constant, ids (all-distinct text; distinct integers named like an id), free text, and text in which more
     than half of the values differ.
     """
-    kind, values = _kind(name, column)
+    kind, values = kind_of(name, column)
     if kind == "number":
         return _number(name, values)
     if kind == "date":
         return _date(name, values, "ISO8601")
     if kind == "category":
-        return _category(name, values, declared=[_word(level) for level in column.cat.categories])
+        return _category(name, values, declared=[word_of(level) for level in column.cat.categories])
     present = values.dropna()
     if len(present) == 0:
         return Column(note=f"column {name!r} is empty: dropped")
@@ -156,9 +156,9 @@ def read_words(column: pd.Series) -> pd.Series:
 
     if pd.api.types.infer_dtype(column, skipna=True) == "string":  # equal texts are read once
         codes, texts = pd.factorize(column.astype(object))
-        found = np.array([*map(_word, texts), None], dtype=object)
+        found = np.array([*map(word_of, texts), None], dtype=object)
         return pd.Series(found[codes], index=column.index, dtype=object)
-    words = column.astype(object).map(_word)
+    words = column.astype(object).map(word_of)
     return words.where(words.notna(), None)
 
 
@@ -202,90 +202,6 @@ def find_date_format(present: pd.Series) -> str:
     return best if full[best] >= AGREE else ""
 
 
-def joined(pieces: Sequence[Any]) -> Any:
-    """Returns the values of several pieces of a column, one after the other: an array where it can, else a Series."""
-    arrays = [p if hasattr(p, "iloc") else np.atleast_1d(np.asarray(p)) for p in pieces]
-    if all(isinstance(array, np.ndarray) for array in arrays):
-        return np.concatenate(arrays)
-    import pandas as pd
-
-    return pd.concat([array if hasattr(array, "iloc") else pd.Series(array) for array in arrays], ignore_index=True)
-
-
-def read_groups(values: Any, name: str) -> np.ndarray:
-    """Returns int64 ``[n]`` codes of the groups, equal where the values read the same; DataError where one is missing.
-
-    Args:
-        values: ``[n]``, an array or a Series of anything that has a text.
-        name: of the column, for the message.
-    """
-    plain = values.to_numpy() if hasattr(values, "to_numpy") else values
-    words = np.array([_word(value) or "" for value in plain.tolist()], dtype=object)
-    if gaps := int((words == "").sum()):
-        raise DataError(f"groups must have no gaps, but {gaps} rows have none in {name!r}; fill them in.")
-    return np.unique(words.astype(str), return_inverse=True)[1].ravel().astype(np.int64)
-
-
-def read_weights(values: Any, name: str) -> np.ndarray:
-    """Returns float64 ``[n]`` >= 0; DataError where a weight is missing, negative or no number, or none is positive."""
-    weights = _as_numbers(values)
-    bad = ~(np.isfinite(weights) & (weights >= 0.0))
-    if bad.any() or not (weights > 0.0).any():
-        word = repr(_item(values, int(np.argmax(bad)))) if bad.any() else "only zeros"
-        raise DataError(f"weights must be numbers >= 0, some of them above 0, but {name!r} holds {word}; correct it.")
-    return weights
-
-
-def read_order(values: Any, name: str) -> np.ndarray:
-    """Returns int64 ``[n]`` codes in the order of time, equal for equal moments.
-
-    Args:
-        values: ``[n]`` numbers, dates, periods, time spans, or texts that read as numbers or dates.
-        name: of the column, for the message.
-
-    Raises:
-        DataError: a moment is missing, or one is neither number nor date.
-    """
-    order = _as_numbers(values)
-    if np.isnan(order).any() and not (isinstance(values, np.ndarray) and values.dtype.kind in "biuf"):
-        order = _as_moments(values, order)
-    bad = ~np.isfinite(order)
-    if bad.any():
-        item = _item(values, int(np.argmax(bad)))
-        raise DataError(
-            f"time must be numbers or dates without gaps, but {int(bad.sum())} values of {name!r} are none, such as"
-            f" {item!r}; correct them."
-        )
-    return np.unique(order, return_inverse=True)[1].ravel().astype(np.int64)
-
-
-def _as_numbers(values: Any) -> np.ndarray:
-    if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
-        return values.astype(np.float64)
-    import pandas as pd
-
-    series = pd.Series(values)
-    if isinstance(series.dtype, pd.PeriodDtype) or pd.api.types.is_datetime64_any_dtype(series):
-        return np.full(len(series), np.nan)
-    return read_numbers(series)
-
-
-def _as_moments(values: Any, numbers_read: np.ndarray) -> np.ndarray:
-    """Returns days since 1970 where the values are dates, else ``numbers_read``."""
-    import pandas as pd
-
-    kind, column = _kind("time", pd.Series(values))
-    if kind == "date":
-        return read_date_parts(column, "ISO8601")["days"]
-    date_format = find_date_format(column.dropna()) if kind == "text" and column.notna().any() else ""
-    return read_date_parts(column, date_format)["days"] if date_format else numbers_read
-
-
-def _item(values: Any, index: int) -> Any:
-    value = values.iloc[index] if hasattr(values, "iloc") else values[index]
-    return value.item() if isinstance(value, np.generic) and not isinstance(value, np.datetime64) else value
-
-
 def to_float32(values: np.ndarray) -> np.ndarray:
     """Returns float32 with infinite (or too large) values as NaN."""
     with np.errstate(over="ignore", invalid="ignore"):
@@ -293,7 +209,7 @@ def to_float32(values: np.ndarray) -> np.ndarray:
     return np.where(np.isinf(values), np.float32("nan"), values)
 
 
-def _kind(name: str, column: pd.Series) -> tuple[str, Any]:
+def kind_of(name: str, column: pd.Series) -> tuple[str, Any]:
     """Returns "number" with float64 values, or "date", "category" or "text" with a Series."""
     import pandas as pd
 
@@ -389,7 +305,7 @@ def encode_words(words: pd.Series, levels: tuple[str, ...]) -> np.ndarray:
     return np.array([*(codes.get(word, -1) for word in texts), -1], dtype=np.int64)[found]
 
 
-def _word(value: Any) -> str | None:
+def word_of(value: Any) -> str | None:
     import pandas as pd
 
     if (
@@ -415,7 +331,7 @@ def _times(column: pd.Series, date_format: str) -> pd.Series:
             column = read_words(column)
         else:
             column = column.astype(object)
-            column = column.map(lambda value: value if isinstance(value, datetime.date) else _word(value))
+            column = column.map(lambda value: value if isinstance(value, datetime.date) else word_of(value))
         column = pd.to_datetime(column, format=date_format, errors="coerce", utc=True)
     return column.dt.tz_convert("UTC").dt.tz_localize(None) if column.dt.tz is not None else column
 

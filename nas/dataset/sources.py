@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from nas.dataset import archive, files, images, table
-from nas.dataset.assemble import TEST, VALIDATION, Source, assemble
+from nas.dataset.assemble import assemble
+from nas.dataset.extras import TEST, VALIDATION, Source
 from nas.dataset.value import Dataset
 from nas.errors import DataError, nearest
 

@@ -147,6 +147,14 @@ def dense(X: Any) -> np.ndarray:
     return np.asarray(X.astype(np.float32).toarray())
 
 
+def to_array(values: Any, what: str) -> np.ndarray:
+    """Returns an array, DataError where the rows have different lengths."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"{what} must have rows of equal length, but is ragged ({error}); pad or drop rows.") from error
+
+
 def column_names(frame: pd.DataFrame) -> list[str]:
     """Returns the names as text; DataError where two are equal."""
     names = [str(name) for name in frame.columns]
