@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.architecture import Architecture
-from nas.encoding import decisions, matrix, space_free
+from nas.encoding import Steps, decisions, matrix, space_free
 from nas.errors import SpaceError
 from nas.space import Choice, Float, Integer, Op, SearchSpace
 from search_spaces import image, tabular
@@ -233,3 +233,62 @@ def test_decisions_tell_all_choices_of_a_space_apart():
     rows = [decisions(space, choices) for choices in space.enumerate()]
     X, _ = matrix(rows)
     assert len(np.unique(X, axis=0)) == len(rows) == space.size
+
+
+# ---- steps -----------------------------------------------------------------------------------------------------------
+
+
+def disagreements(space: SearchSpace, a: dict, b: dict) -> float:
+    """What the columns of two choices must differ by, decision by decision, without any columns."""
+    total = 0.0
+    for path, domain in space.decisions().items():
+        values = list(domain.values or ())
+        if len(values) == 1:
+            continue
+        taken = [c[path] for c in (a, b) if path in c]
+        if domain.ordered and len(values) > 2:
+            places = [sorted(values).index(value) for value in taken]
+            total += abs(places[0] - places[1]) if len(places) == 2 else sum(places)
+        else:
+            total += 2 * (taken[0] != taken[1]) if len(taken) == 2 else len(taken)
+    return total
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6))
+def test_columns_differ_by_the_number_of_disagreements_and_steps(seed):
+    space, rng = tabular(), np.random.default_rng(seed)
+    choices = [space.sample(rng) for _ in range(4)]
+    X = Steps.of(space.decisions()).encode(choices)
+    assert set(np.unique(X)) <= {0.0, 1.0}
+    for i, a in enumerate(choices):
+        for j, b in enumerate(choices):
+            assert np.abs(X[i] - X[j]).sum() == disagreements(space, a, b)
+
+
+def test_ranges_are_cut_into_even_steps_of_their_own_scale():
+    columns = Steps.of({"rate": Float(1e-4, 1.0, log=True), "width": Integer(1, 1000), "few": Integer(1, 4)})
+    rows = columns.encode([{"rate": 10.0 ** (0.1 - k), "width": 1 + 250 * k, "few": k} for k in (1, 2, 3, 4)])
+    counts = {name: rows[:, [p == name for p in columns.paths]].sum(axis=1).tolist() for name in set(columns.paths)}
+    assert counts["rate"] == [12.0, 8.0, 4.0, 0.0]
+    assert counts["width"] == [4.0, 8.0, 12.0, 15.0]
+    assert counts["few"] == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_what_only_history_knows_has_columns_of_its_own():
+    domains = {"op": Choice("relu", "mish"), "width": Choice(64, 128), "flag": Choice(True, False)}
+    old = [{"op": "tanh", "width": 32, "gone": 1}, {"op": "relu", "width": 64}]
+    columns = Steps.of(domains, old)
+    assert set(columns.paths) == {"op", "width", "flag"}
+    X = columns.encode([*old, {"op": "mish", "width": 64, "flag": 1}, {"op": "mish", "width": 64, "flag": True}])
+    assert len(np.unique(X, axis=0)) == 4, "1 is not True"
+    assert [v for p, v in zip(columns.paths, columns.values, strict=True) if p == "width"] == [32.0, 64.0]
+    assert Steps.from_dict(columns.to_dict()) == columns
+    with pytest.raises(SpaceError, match="steps/1"):
+        Steps.from_dict({**columns.to_dict(), "encoding": "steps/0"})
+
+
+def test_a_space_without_a_choice_has_no_columns():
+    columns = Steps.of({"only": Choice("relu")})
+    assert columns.encode([{"only": "relu"}, {}]).shape == (2, 0)
+    assert columns.base.shape == (0,)
