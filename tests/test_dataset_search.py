@@ -8,7 +8,7 @@ import torch
 import nas
 
 
-def found(data: nas.Dataset, **options) -> object:
+def found(data, **options):
     return nas.search(data, trials=1, fidelity=nas.Fidelity(2, 400, 1), history=None, name="t", **options)
 
 
@@ -35,7 +35,7 @@ def messy(n: int = 300):
 
 def test_a_messy_table_with_weights_and_the_order_of_time():
     frame = messy()
-    result = found(nas.load(frame, target="label", weights="w", time="when"), test=0.2)
+    result = found(frame, target="label", weights="w", time="when", test=0.2)
     assert result.best.score is not None
     assert result.best.outcome.standard_error > 0
     said = " ".join(result.notes)
@@ -50,17 +50,17 @@ def test_given_validation_and_test_rows():
     frame = messy()
     frame.loc[299, "town"] = "never seen"
     parts = {"validation": frame[200:250], "test": frame[250:]}
-    data = nas.load(frame[:200], target="label", **parts)
-    result = found(data)
-    assert len(result.test) == 50  # set aside without being asked for
+    result = found(frame[:200], target="label", **parts)
+    assert len(result.test) == 50
     assert len(result.dataset) == 250
+    assert len(found(nas.load(frame[:200], target="label", **parts)).test) == 50  # without being asked for
     assert set(result.records[0].outcome.best_epochs) <= {1, 2}
     assert np.isfinite(list(result.test_metrics().values())).all()
 
 
 def test_a_skewed_target_and_groups():
     frame = messy().assign(price=lambda f: np.exp(3 * np.random.default_rng(1).normal(size=len(f))))
-    result = found(nas.load(frame.drop(columns="label"), target="price", groups="town"), test=0.2)
+    result = found(frame.drop(columns="label"), target="price", groups="town", test=0.2)
     assert not set(result.dataset.groups) & set(result.test.groups)
     assert np.isfinite(result.confirmation.score)
 
