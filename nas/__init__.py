@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
+    from nas.controllers import Explanation, Problem
     from nas.dataset import Dataset, load
     from nas.errors import NasError
+    from nas.estimator import NASClassifier, NASRegressor
     from nas.loop import search, suggest
     from nas.metadataset import MetaDataset
     from nas.model import build
@@ -21,13 +23,17 @@ _PLACES = {
     "BUILTIN": "nas.operations",
     "Choice": "nas.space",
     "Dataset": "nas.dataset",
+    "Explanation": "nas.controllers",
     "Fidelity": "nas.record",
     "Float": "nas.space",
     "Integer": "nas.space",
     "MetaDataset": "nas.metadataset",
+    "NASClassifier": "nas.estimator",
+    "NASRegressor": "nas.estimator",
     "NasError": "nas.errors",
     "Op": "nas.space",
     "Operation": "nas.operations",
+    "Problem": "nas.controllers",
     "Record": "nas.record",
     "Repeat": "nas.space",
     "SearchSpace": "nas.space",
@@ -42,13 +48,17 @@ __all__ = [
     "Architecture",
     "Choice",
     "Dataset",
+    "Explanation",
     "Fidelity",
     "Float",
     "Integer",
     "MetaDataset",
+    "NASClassifier",
+    "NASRegressor",
     "NasError",
     "Op",
     "Operation",
+    "Problem",
     "Record",
     "Repeat",
     "SearchSpace",

@@ -51,7 +51,7 @@ ROOMS: dict[str, tuple[str, bool]] = {
     "goals": ("architecture dataset export model operations record training", False),
     "loop": (
         "architecture comparison controllers dataset evaluation goals metadataset protocol record report result space "
-        "training search_spaces",
+        "sketch training search_spaces",
         False,
     ),
     "estimator": ("controllers dataset loop metadataset model operations placed preprocess record result space", False),
