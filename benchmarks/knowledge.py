@@ -25,7 +25,7 @@ from nas.record import PastDataset
 from nas.surrogate import normal_scores
 from search_spaces import tabular
 
-SHUFFLES = 5
+SHUFFLES = 2
 CLIP = 4.0
 
 

@@ -16,7 +16,7 @@ from nas.controllers.lessons import lessons
 from nas.controllers.meta import MetaController
 from nas.controllers.prior import Prior, fit, key_of
 from nas.controllers.resemblance import FEWEST_DATASETS
-from nas.errors import HistoryError, SpaceError
+from nas.errors import HistoryError, SearchError, SpaceError
 from nas.record import Fidelity, Outcome, PastDataset
 from nas.space import Choice, Choices, Float, SearchSpace
 
@@ -261,6 +261,12 @@ def test_a_prior_survives_its_files(tmp_path: Path) -> None:
     assert back.towards({}).beliefs() == prior.towards({}).beliefs()
     told = [MetaController(problem, pool=40, prior=p).ask(3) for p in (prior, back)]
     assert told[0] == told[1] == MetaController(problem, pool=40).ask(3)
+
+
+def test_a_prior_of_another_space_is_refused() -> None:
+    prior = fit(Problem(grown("one"), past=()))
+    with pytest.raises(SearchError, match="'one'"):
+        MetaController(Problem(grown("other")), prior=prior)
 
 
 def test_the_key_changes_with_history_and_space() -> None:

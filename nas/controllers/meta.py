@@ -24,6 +24,7 @@ from nas.controllers.account import account
 from nas.controllers.base import Explanation, Problem, Told, fresh, generator, identity
 from nas.controllers.candidates import Group, Pool, computation
 from nas.controllers.prior import Expectation, Prior, fit
+from nas.errors import SearchError
 from nas.surrogate import Observations, Part, improvement, posterior, squash
 
 if TYPE_CHECKING:
@@ -56,9 +57,17 @@ class MetaController:
         problem: What is known before the first training.
         pool: Random candidates, where the space is too large to be looked at as a whole.
         prior: What the problem's past teaches, if that has been fitted before (``nas.controllers.prior.fit``).
+
+    Raises:
+        SearchError: If the prior is of another space.
     """
 
     def __init__(self, problem: Problem, pool: int = 1000, prior: Prior | None = None) -> None:
+        if prior is not None and prior.space != problem.space.name:
+            raise SearchError(
+                f"a prior must be fitted to the space that is searched, {problem.space.name!r}, but this one is of "
+                f"{prior.space!r}; fit another."
+            )
         self._problem = problem
         self._size = pool
         self._given = prior
@@ -97,7 +106,8 @@ class MetaController:
 
     @cached_property
     def _expectation(self) -> Expectation:
-        return self.prior.towards(self._problem.metafeatures, self._problem.dataset)
+        problem = self._problem
+        return self.prior.towards(problem.metafeatures, {problem.dataset, *problem.kin} - {""})
 
     @cached_property
     def _pool(self) -> Pool:
@@ -183,13 +193,13 @@ class MetaController:
         return worth
 
     def _favour(self, group: Group) -> np.ndarray:
-        """What history expects; earlier winners on this very dataset come first."""
+        """What history expects; earlier winners on this very dataset or its kin come first, the latest before all."""
         beliefs = self._expectation.beliefs()
         worth = np.zeros(len(group)) + sum(b.mass * b.trust * group.means[b.mean] for b in beliefs if b.trust > 0)
         space, lessons = self._problem.space, self.prior.lessons
-        winners = {identity(space.adapt(lessons[i].winners[0])) for i in self._expectation.same}
-        if winners:
-            worth[[identity(choices) in winners for choices in group.choices]] += 1e6
+        for latest, i in enumerate(self._expectation.same, 1):
+            winner = identity(space.adapt(lessons[i].winners[0]))
+            worth[[identity(choices) == winner for choices in group.choices]] += 1e6 * latest
         return worth
 
 
