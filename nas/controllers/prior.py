@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +34,7 @@ MOST_RECORDS = 2000  # of all datasets together: the hierarchy is exact, its tim
 FIT_RECORDS = 480  # of those, for the length scales
 REFERENCES = 400  # candidates at which the preferences of datasets are compared
 WINNERS = 20  # of each dataset, kept as candidates for others
-JUDGED, CLEAR = 25, 1.0  # trainings from which on a lesson must show a pattern; standard errors above chance
+JUDGED, CLEAR = 25, 1.64  # trainings from which on a lesson must show a pattern; standard errors above chance (5 %)
 ENOUGH = 3  # datasets searched in this space, from which on those of other spaces are not asked
 
 
@@ -90,20 +90,21 @@ class Prior:
         """Whether what a dataset is like changes what is expected of it."""
         return self.resemblance is not None and self.resemblance.amount > 0
 
-    def towards(self, metafeatures: Mapping[str, float], dataset: str = "") -> Expectation:
+    def towards(self, metafeatures: Mapping[str, float], same: Collection[str] = ()) -> Expectation:
         """Returns what is expected on one dataset.
 
         Args:
             metafeatures: Its meta-features.
-            dataset: Its fingerprint: where it is among the past ones, its own past is what it is most likely like.
+            same: Fingerprints under which it is known, as it is or as its kin: its own past is what it is most likely
+                like.
         """
         T = len(self.lessons)
         shares, distance = np.zeros(T), 0.0
         if self.resemblance is not None and self.described:
             shares, distance = self.resemblance.shares(metafeatures)
             shares = self.resemblance.amount * shares
-        same = tuple(i for i, lesson in enumerate(self.lessons) if dataset and lesson.fingerprint == dataset)
-        return Expectation(self, shares, distance, same)
+        known = tuple(i for i, lesson in enumerate(self.lessons) if lesson.fingerprint in same)
+        return Expectation(self, shares, distance, known)
 
     # ---- as files ----------------------------------------------------------------------------------------------------
 
@@ -189,7 +190,7 @@ class Expectation:
         prior: What history teaches.
         shares: [T] how much is borrowed from each lesson for its likeness, zeros where nothing.
         distance: To the dataset it is most like.
-        same: Lessons of this very dataset.
+        same: Lessons of this very dataset or its kin.
     """
 
     prior: Prior
@@ -226,7 +227,7 @@ def key_of(problem: Problem) -> str:
     words: list[object] = [FORMAT, STEPS, problem.space.fingerprint]
     for past in problem.past:
         words.append((past.info.fingerprint, past.info.family, sorted(past.info.metafeatures.items())))
-        words += [(r.key, r.score, r.outcome.status, r.purpose) for r in past.records]
+        words += [(r.key, r.score, r.status, r.purpose) for r in past.records]
     return hashlib.sha256(repr(words).encode()).hexdigest()
 
 
