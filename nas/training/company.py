@@ -28,7 +28,7 @@ from nas.training.recipe import Candidate, batch_size, derive
 from nas.training.resident import Fold
 
 ABREAST = 16  # trainings side by side on the CPU at most
-CACHE_BYTES = 2**22  # what those may touch in a step, so that it stays in the cache
+CACHE_BYTES = 2**24  # what those may touch in a step, so that it stays in the cache
 _SPLIT = 10  # purpose of a seed
 
 

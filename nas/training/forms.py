@@ -127,22 +127,34 @@ def _linear(place: Place) -> Form:
 
 def _gated_linear(place: Place) -> Form:
     glu: Function = lambda x: F.glu(x, dim=-1)  # noqa: E731
-    return _in_turn([form_of(place.child("linear")), _differentiated(glu), form_of(place.child("dropout"))])
+    return _in_turn([(form_of(place.child("linear")), True), (_differentiated(glu), False), _part(place, "dropout")])
 
 
 def _sequential(place: Place) -> Form:
     module = place.modules[0]
     assert isinstance(module, nn.Sequential)
-    return _in_turn([form_of(place.child(str(number))) for number in range(len(module))])
+    return _in_turn([_part(place, str(number)) for number in range(len(module))])
 
 
-def _in_turn(forms: Sequence[Form]) -> Form:
+def _part(place: Place, name: str) -> tuple[Form, bool]:
+    child = place.child(name)
+    return form_of(child), has_parameters(child.modules[0])
+
+
+def has_parameters(module: nn.Module) -> bool:
+    """Returns whether a gradient is wanted of what a module returns, even where none is of its input."""
+    return next(module.parameters(), None) is not None
+
+
+def _in_turn(forms: Sequence[tuple[Form, bool]]) -> Form:
+    """Returns the composition of forms, each with whether it has parameters."""
+
     def form(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
         backs = []
-        for each in forms:
+        for each, parameters in forms:
             x, back = each(x, wanted)
             backs.append(back)
-            wanted = True  # what lies below has parameters, or its gradient is not used
+            wanted = wanted or parameters
 
         def through(gradient: Tensor) -> Tensor | None:
             found: Tensor | None = gradient
@@ -226,7 +238,7 @@ def _periodic_embedding(place: Place) -> Form:
     def embedding(x: Tensor) -> Tensor:
         columns = x.transpose(1, 2).unsqueeze(-1)  # [K, n, b, 1]
         frequency, phase, bias = (_Spread.apply(one, where, x.shape[1]) for one, where in vectors)
-        waves = _each(torch.cos, 2.0 * math.pi * frequency * columns + phase)  # [K, n, b, f]
+        waves = _each(torch.cos, torch.addcmul(phase, columns, 2.0 * math.pi * frequency))  # [K, n, b, f]
         learned = _Products.apply(waves, weight, into) + bias  # [K, n, b, s - 1]
         return torch.cat((columns, learned), dim=-1).transpose(1, 2).flatten(2)
 
@@ -258,12 +270,24 @@ def _layer_norm(place: Place) -> Form:
     module = place.modules[0]
     assert isinstance(module, nn.LayerNorm)
     (weight, into), (bias, bias_into) = place.parameter("weight"), place.parameter("bias")
+    shape, eps, scale, shift = list(module.normalized_shape), module.eps, weight.unsqueeze(1), bias.unsqueeze(1)
 
-    def norm(x: Tensor) -> Tensor:
-        scale, shift = _Spread.apply(weight, into, x.shape[1]), _Spread.apply(bias, bias_into, x.shape[1])
-        return F.layer_norm(x, module.normalized_shape, eps=module.eps) * scale + shift
+    def form(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
+        normal, mean, inverse = torch.native_layer_norm(x, shape, None, None, eps)
 
-    return _differentiated(norm)
+        def back(gradient: Tensor) -> Tensor | None:
+            column_sums(gradient, bias_into)
+            column_sums(gradient * normal, into)
+            if not wanted:
+                return None
+            found: Tensor = torch.ops.aten.native_layer_norm_backward(
+                gradient * scale, x, shape, mean, inverse, None, None, [True, False, False]
+            )[0]
+            return found
+
+        return torch.addcmul(shift, normal, scale), back
+
+    return form
 
 
 # --- without parameters

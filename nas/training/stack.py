@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.model import Network, Step
-from nas.training.forms import ALIGNED, Dropouts, Form, Place, form_of, has_form
+from nas.training.forms import ALIGNED, Dropouts, Form, Place, form_of, has_form, has_parameters
 from nas.training.recipe import Recipe
 
 BETAS = (0.9, 0.95)
@@ -163,6 +163,8 @@ class Stack:
         self._decayed = self.u[:, : self.layout.decayed]
         self._point()
         self.dropouts: list[Dropouts] = []
+        parts = {"nodes": networks[0].nodes, "adapters": networks[0].adapters}
+        self._learned = {f"{p}.{name}": has_parameters(module) for p in parts for name, module in parts[p].items()}
         self._forms = self._build() if stacked else None
         if self._forms is None and len(networks) > 1:
             raise ValueError("what has no form side by side is trained alone")
@@ -223,7 +225,7 @@ class Stack:
         """
         if self._forms is None:
             return self._alone(views)
-        network, tape = self.networks[0], _Tape(self._forms)
+        network, tape = self.networks[0], _Tape(self._forms, self._learned)
         for step in network.steps:
             if step.operation == "input":
                 tape.values.append(views[str(network.architecture.nodes[step.node].parameters[0][1])])
@@ -266,8 +268,8 @@ class Stack:
 class _Tape:
     """What one forward pass has computed, node after node, so that its gradients can be found in reverse."""
 
-    def __init__(self, forms: Mapping[str, Form]) -> None:
-        self.forms = forms
+    def __init__(self, forms: Mapping[str, Form], learned: Mapping[str, bool]) -> None:
+        self.forms, self.learned = forms, learned
         self.values: list[Tensor] = []
         self.wanted: list[bool] = []
         self.backs: list[tuple[int, Give]] = []
@@ -278,7 +280,10 @@ class _Tape:
         joined, give = self._joined(step)
         value, back = self.forms[f"nodes.{step.node}"](joined, give is not None)
         self.values.append(value)
-        self.wanted.append(True)
+        wanted = give is not None or self.learned[f"nodes.{step.node}"]
+        self.wanted.append(wanted)
+        if not wanted:
+            return
 
         def through(gradient: Tensor) -> None:
             found = back(gradient)
@@ -345,6 +350,8 @@ class _Tape:
         if adapter is None:
             return value, give
         value, back = adapter(value, give is not None)
+        if give is None and not self.learned[f"adapters.{source}_{node}"]:
+            return value, None
 
         def through(gradient: Tensor) -> None:
             found = back(gradient)

@@ -1,0 +1,424 @@
+"""How much faster are candidates trained here than by a plain PyTorch loop, skorch and scikit-learn, and as well?
+
+    python -m benchmarks.training --out FILE.json
+
+One thread; CPU seconds; every ratio comes from loops that took turns in the same run, equal in epochs, batch size,
+initial weights, optimiser and schedule. ``value`` is the median over turns of what the other loop needs for a
+candidate, divided by what ours does; ``spread`` the least and the greatest, ``n`` how many turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import nas
+from benchmarks.gpu import chain, conv_net, noise
+from benchmarks.record import circumstances
+from nas.architecture import Architecture
+from nas.dataset import Dataset, load
+from nas.metadataset import shipped
+from nas.training import Candidate, HistoryPruner, Recipe
+from nas.training.fit import begin
+from nas.training.learn import Budget, Training, advance, outputs
+from nas.training.recipe import coslog4
+from nas.training.resident import Fold, Rows
+from nas.training.stack import BETAS, VECTORS, fan_ins
+
+Row = dict[str, Any]
+DEMANDED = (10.0, 12.0, 9.0, 8.0, 5.0, 1.7, 1.0, 0.5, 4.0, 200.0, 4.0)
+PARITY = 0.003  # of mean accuracy
+
+
+# --- loops
+
+
+def groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Returns the groups torch's AdamW needs for the learning rates of ``nas.training``."""
+    found: dict[int | None, list[nn.Parameter]] = {}
+    parameters = dict(network.named_parameters())
+    for name, fan_in in fan_ins(network).items():
+        found.setdefault(fan_in, []).append(parameters[name])
+    rates = {f: recipe.learning_rate * (VECTORS if f is None else f**-0.5) for f in found}
+    decays = {f: 0.0 if f is None else recipe.weight_decay * f**0.5 for f in found}
+    return [{"params": found[f], "lr": rates[f], "weight_decay": decays[f]} for f in found]
+
+
+def plain(training: Training) -> None:
+    """Trains as most scripts do: DataLoader, AdamW, a scheduler, the loss read back at every step."""
+    network, recipe, task = training.network, training.recipe, training.task
+    names = list(training.rows.tensors)
+    loader = _loader(training.rows, training.batch, shuffle=True)
+    optimizer = torch.optim.AdamW(groups(network, recipe), betas=BETAS)
+    steps = training.budget.epochs * len(loader)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: coslog4(min(step, steps - 1), steps))
+    loss_of: nn.Module = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+    if not task.classification:
+        loss_of = nn.MSELoss()
+    curve = []
+    for _ in range(training.budget.last):
+        network.train()
+        total = 0.0
+        for *views, y in loader:
+            optimizer.zero_grad()
+            answer = network(dict(zip(names, views, strict=True)))
+            loss = loss_of(answer if task.classification else answer[:, 0], y)
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+            total += loss.item()
+        if training.watched is not None:
+            curve.append(_validated(training, names))
+    state = replace(training.state, epoch=training.budget.last, curve=tuple(curve))
+    training.state = replace(state, best_epoch=training.budget.last)
+
+
+def _loader(rows: Rows, batch: int, *, shuffle: bool) -> DataLoader[tuple[Tensor, ...]]:
+    return DataLoader(TensorDataset(*rows.tensors.values(), rows.y), batch, shuffle=shuffle, drop_last=shuffle)
+
+
+def _validated(training: Training, names: list[str]) -> float:
+    assert training.watched is not None
+    training.network.eval()
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for *views, y in _loader(training.watched, 256, shuffle=False):
+            answer = training.network(dict(zip(names, views, strict=True)))
+            total += training.task.score(answer, y).item() * len(y)
+            count += len(y)
+    return total / count
+
+
+def ours(trainings: Sequence[Training]) -> None:
+    """Trains with ``nas.training``, equal shapes side by side."""
+    kinds: dict[tuple[object, ...], list[Training]] = {}
+    for training in trainings:
+        kinds.setdefault(training.kind, []).append(training)
+    for members in kinds.values():
+        for start in range(0, len(members), 16):
+            some = members[start : start + 16]
+            advance(some, some[0].budget.last)
+
+
+def skorch(training: Training) -> None:
+    """Trains with skorch's classifier, as its documentation does."""
+    from skorch import NeuralNetClassifier
+    from skorch.dataset import Dataset as Skorched
+    from skorch.helper import predefined_split
+
+    assert training.watched is not None
+    x, held_out = (rows.tensors["x"].numpy() for rows in (training.rows, training.watched))
+    net = NeuralNetClassifier(
+        _OneView(training.network),
+        criterion=nn.CrossEntropyLoss,
+        optimizer=torch.optim.AdamW,
+        lr=0.003,
+        max_epochs=training.budget.last,
+        batch_size=training.batch,
+        iterator_train__shuffle=True,
+        iterator_train__drop_last=True,
+        train_split=predefined_split(Skorched(held_out, training.watched.y.numpy())),
+        verbose=0,
+    )
+    net.fit(x, training.rows.y.numpy())
+
+
+class _OneView(nn.Module):
+    """A network of one view as skorch wants it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the outputs."""
+        answer: Tensor = self.network({"x": x})
+        return answer
+
+
+def sklearn(training: Training) -> None:
+    """Trains scikit-learn's perceptron of two layers of 64."""
+    import warnings
+
+    from sklearn.neural_network import MLPClassifier
+
+    model = MLPClassifier((64, 64), batch_size=training.batch, max_iter=training.budget.last, n_iter_no_change=10**6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(training.rows.tensors["x"].numpy(), training.rows.y.numpy())
+
+
+# --- cases
+
+
+def mlp(widths: Sequence[int]) -> Architecture:
+    """Returns linear and ReLU for each width."""
+    return chain(*[op for width in widths for op in (("linear", {"width": width}), ("relu", {}))])
+
+
+def table(rows: int = 10_000, columns: int = 32) -> Dataset:
+    """Returns normal clouds, four a class, of which a third of the columns says something."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(16, columns)) * (np.arange(columns) < columns // 3)
+    kind = rng.integers(0, 16, rows)
+    x = (centres[kind] + rng.normal(size=(rows, columns))).astype(np.float32)
+    return Dataset("clouds", "tabular", "classification", {"numeric": x}, kind % 4, tuple("abcd"))
+
+
+def trainings(
+    data: Dataset, architectures: Sequence[Architecture], epochs: int, batch: int, seed: int = 0
+) -> list[Training]:
+    """Returns a training of each architecture, each on a split and with a seed of its own, ready to begin."""
+    splits = data.splits(4, seed)
+    folds = [Fold(data, split.train, split.validation) for split in splits]
+    found = []
+    for i, architecture in enumerate(architectures):
+        candidate = Candidate(architecture, {"dropout": 0.0})
+        found.append(begin(candidate, folds[i % 4], Budget(epochs), seed + i, batch=batch))
+    return found
+
+
+def accuracy(training: Training) -> float:
+    """Returns the share of watched rows a network is right about."""
+    assert training.watched is not None
+    return float((outputs(training.network, training.watched).argmax(dim=1) == training.watched.y).float().mean())
+
+
+def compared(
+    name: str,
+    make: Callable[[int], list[Training]],
+    other: Callable[[Training], None],
+    few: int,
+    turns: int,
+    demanded: float,
+) -> Row:
+    """Returns how many times as long ``other`` takes for a candidate, timed in turns on ``few`` of them."""
+    ratios, apart = [], []
+    for turn in range(turns + 1):
+        all_of_them, some = make(turn), make(turn)[:few]
+        theirs = _seconds(lambda some=some: [other(training) for training in some]) / len(some)
+        mine = _seconds(lambda all_of_them=all_of_them: ours(all_of_them)) / len(all_of_them)
+        if turn:  # the first loads
+            ratios.append(theirs / mine)
+            apart.append((1e3 * theirs, 1e3 * mine))
+    return {
+        **_row(name, ratios, demanded),
+        "milliseconds": [round(float(value), 2) for value in np.median(apart, axis=0)],
+    }
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    start = time.process_time()
+    call()
+    return time.process_time() - start
+
+
+def _row(name: str, values: Sequence[float], demanded: float) -> Row:
+    spread = [round(float(min(values)), 3), round(float(max(values)), 3)]
+    return {
+        "case": name,
+        "value": round(float(np.median(values)), 3),
+        "spread": spread,
+        "n": len(values),
+        "demanded": demanded,
+    }
+
+
+def tables(turns: int) -> list[Row]:
+    """The first five cases: perceptrons on tables."""
+    digits, clouds = load("digits"), table()
+    rng = np.random.default_rng(0)
+    shapes = [tuple(rng.choice([32, 64, 96, 128], size=2 + i % 2)) for i in range(128)]
+    several = sorted({tuple(map(int, shape)) for shape in shapes})[:36]
+    of_36 = [mlp(several[i % len(several)]) for i in range(128)]
+    arbitrary = [mlp([int(w) for w in rng.integers(16, 129, size=2)]) for _ in range(64)]
+    same = [mlp((64, 64))] * 16
+    on_digits = lambda turn: trainings(digits, same, 10, 64, 100 * turn)  # noqa: E731
+    case = "64-64 MLP on digits, 16 replicas, against "
+    rows = [
+        compared(f"{case}the plain loop", on_digits, plain, 4, turns, DEMANDED[0]),
+        compared(f"{case}skorch", on_digits, skorch, 3, turns, DEMANDED[1]),
+        compared(
+            "64-64 MLP on 10,000 x 32 numbers, 16 replicas, against the plain loop",
+            lambda turn: trainings(clouds, same, 3, 128, 100 * turn),
+            plain,
+            2,
+            turns,
+            DEMANDED[2],
+        ),
+        compared(
+            f"128 MLPs of {len(several)} shapes on digits, against the plain loop",
+            lambda turn: trainings(digits, of_36, 5, 64, 100 * turn),
+            plain,
+            12,
+            turns,
+            DEMANDED[3],
+        ),
+        compared(
+            "64 MLPs of arbitrary widths on digits, against the plain loop",
+            lambda turn: trainings(digits, arbitrary, 5, 64, 100 * turn),
+            plain,
+            12,
+            turns,
+            DEMANDED[4],
+        ),
+    ]
+    return rows
+
+
+def images(turns: int) -> list[Row]:
+    """The sixth case: a network of NAS-Bench-201's layout on the CPU."""
+    data = noise(768, 32)
+    make = lambda turn: trainings(data, [conv_net(16, 1)], 1, 64, turn)  # noqa: E731
+    return [
+        compared(
+            "NAS-Bench-201 network C=16, N=1, 32 x 32, against the plain loop in float32",
+            make,
+            plain,
+            1,
+            turns,
+            DEMANDED[5],
+        )
+    ]
+
+
+def parity(candidates: int) -> Row:
+    """Returns by how much the mean accuracy of ours and of the plain loop differ, with its standard error."""
+    digits = load("digits")
+    found = []
+    for loop in (lambda some: [plain(training) for training in some], ours):
+        some = trainings(digits, [mlp((64, 64))] * candidates, 10, 64)
+        loop(some)
+        found.append(np.array([accuracy(training) for training in some]))
+    apart = found[1] - found[0]
+    return {
+        "plain": round(float(found[0].mean()), 5),
+        "ours": round(float(found[1].mean()), 5),
+        "difference": round(float(apart.mean()), 5),
+        "standard_error": round(float(apart.std(ddof=1) / len(apart) ** 0.5), 5),
+        "n": len(apart),
+        "allowed": PARITY,
+    }
+
+
+def identity(candidates: int = 12) -> Row:
+    """Returns the share of trainings whose bits are the same alone, in company, promoted and taken up again."""
+    digits, rng = load("digits"), np.random.default_rng(0)
+    shapes = [mlp([int(w) for w in rng.integers(8, 129, size=2)]) for _ in range(candidates // 4)]
+    architectures = [shapes[i // 4] for i in range(candidates)]
+    make = lambda: trainings(digits, architectures, 4, 64)  # noqa: E731
+    alone, crowd, promoted = make(), make(), make()
+    for training in alone:
+        advance([training], 4)
+    ours(crowd)
+    for start in range(0, candidates, 4):
+        four = promoted[start : start + 4]
+        advance(four, 1)
+        advance(four[::-2], 3)
+        advance(four[::-2], 4)
+        for training in four[::2]:
+            advance([training], 4)
+    same = [float(_same(one, other)) for others in (crowd, promoted) for one, other in zip(alone, others, strict=True)]
+    row = _row("share with identical bits alone, in company, promoted and taken up again", same, DEMANDED[6])
+    return {**row, "value": float(np.mean(same))}
+
+
+def _same(one: Training, other: Training) -> bool:
+    a, b = one.state, other.state
+    return a.curve == b.curve and all(
+        torch.equal(x, y) for x, y in zip((a.moving.u, *a.best), (b.moving.u, *b.best), strict=True)
+    )
+
+
+def pruned(held_out: int = 20, orders: int = 5) -> Row:
+    """Returns the share of epochs that are trained when history stops trainings, on datasets of unknown families."""
+    with shipped() as history:
+        curves = [
+            (past.info.family, [r.outcome.curve for r in past.records if len(r.outcome.curve) > 1])
+            for past in history.past()
+        ]
+    rng, shares, kept = np.random.default_rng(0), [], []
+    for family, own in curves[:: max(1, len(curves) // held_out)][:held_out]:
+        learned = HistoryPruner([some for other, some in curves if other != family])
+        for _ in range(orders):
+            learned.best, used = None, 0
+            for i in rng.permutation(len(own)):
+                epochs = len(own[i])
+                looks = (e for e in learned.rungs(epochs) if learned.stops(e, epochs, [own[i][:e]]))
+                stop = next(looks, epochs)
+                used += stop
+                if stop == epochs:
+                    learned.tell(own[i])
+            assert learned.best is not None
+            shares.append(used / sum(map(len, own)))
+            kept.append(learned.best[-1] == max(map(max, own)))
+    name = f"HistoryPruner: share of epochs, {held_out} held-out datasets"
+    return {**_row(name, shares, DEMANDED[7]), "same_best": round(float(np.mean(kept)), 3)}
+
+
+def searched(data: Path, trials: int) -> Row:
+    """Returns how many times as long a search on a table takes with the plain loop as its engine, in wall seconds."""
+    seconds = []
+    for engine in (None, _plainly):
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            with patch("nas.training.company.advance", engine) if engine else patch.dict(os.environ):
+                nas.search(data, trials=trials, history=None, storage=Path(folder) / "history.db", test=0.2)
+            seconds.append(time.perf_counter() - start)
+    row = _row(f"nas.search on {data.stem}, {trials} trials", [seconds[1] / seconds[0]], DEMANDED[8])
+    return {**row, "seconds": [round(value, 1) for value in seconds]}
+
+
+def _plainly(some: Sequence[Training], epoch: int, deadline: float = 0.0) -> None:
+    for training in some:
+        plain(training)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes the rows, one a line, and returns 0."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--trials", type=int, default=50, help="of the searches; 0 leaves them out")
+    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared/datasets/tabular/adult.npz")
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    rows = [*tables(options.turns), *images(options.turns), identity(), pruned()]
+    if options.trials and options.data.exists():
+        rows.append(searched(options.data, options.trials))
+    else:
+        rows.append({"case": "nas.search", "value": "not measured", "spread": None, "n": 0, "demanded": DEMANDED[8]})
+    for name, demanded in zip(("256 MLPs", "NAS-Bench-201 network C=16, N=5"), DEMANDED[9:], strict=True):
+        rows.append({"case": f"{name} on CUDA", "value": "not measured", "spread": None, "n": 0, "demanded": demanded})
+    about = {**circumstances(), "accuracy": parity(64), "sklearn_milliseconds": _sklearn(options.turns)}
+    for row in rows:
+        print(f"{row['value']!s:>12} (demanded {row['demanded']})  {row['case']}")
+    print(f"mean accuracy: {about['accuracy']}")
+    lines = ",\n".join("  " + json.dumps(row) for row in rows)
+    options.out.write_text(json.dumps(about, indent=1)[:-2] + f',\n "rows": [\n{lines}\n ]\n}}\n')
+    return 0
+
+
+def _sklearn(turns: int) -> float:
+    """Returns the milliseconds scikit-learn's perceptron takes where the first case's replicas are trained."""
+    one = trainings(load("digits"), [mlp((64, 64))], 10, 64)[0]
+    return round(1e3 * float(np.median([_seconds(lambda: sklearn(one)) for _ in range(turns)])), 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
