@@ -117,8 +117,8 @@ class Result:
         if self.test is None:
             return {}
         trained = self._fit(self.dataset)
-        scale = float(self.dataset.y.std()) if self.dataset.task == "regression" else 1.0
-        return metrics(self.test.task, trained.predict(self.test), self.test.y, scale or 1.0)
+        scale = self.dataset.moments()[1]
+        return metrics(self.test.task, trained.predict(self.test), self.test.y, scale, self.test.weights)
 
     @property
     def study(self) -> optuna.Study:

@@ -363,3 +363,16 @@ def test_a_space_whose_output_nothing_reaches_is_refused():
     space.add_edge("x", "a")
     with pytest.raises(SearchError, match=r"'loose' has no architecture .* no input reaches its output"):
         nas.search(data(), space=space, trials=1, history=None)
+
+
+def test_the_same_data_grown_by_a_few_rows_starts_from_the_last_winner(tmp_path):
+    X, y = data(n=126)
+    options = {"space": small_space(), "fidelity": QUICK, "history": tmp_path / "h.db"}
+    for seed in (1, 2):  # something else to listen to
+        nas.search(data(seed), trials=6, seed=seed, **options)
+    before = nas.search((X[:120], y[:120]), trials=6, **options)
+    winner = max(before.records, key=lambda record: record.score)
+    after = nas.search((X, y), trials=3, **options)
+    assert len(after.records) == 3
+    assert after.records[0].choices == winner.choices
+    assert "many of these rows" in str(after.explain())

@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
     command.add_argument("--trials", type=int, default=30, help="trainings of new candidates in total (%(default)s)")
     command.add_argument("--seconds", type=float, help="end the search early after this time")
     command.add_argument("--controller", default="meta", help="meta, random, evolution or tpe (%(default)s)")
-    command.add_argument("--export", metavar="FILE", help="write the network found (.onnx, .json)")
+    command.add_argument("--export", metavar="FILE", help="write the network found (.onnx, .pt2, .py) or its architecture (.json, .svg)")
     command.add_argument("--name", help="of the search in the history")
     command.add_argument("--device", choices=("cpu", "cuda"))
     command.add_argument("--max-size", metavar="SIZE", help="of the exported file at most, such as 200kB")

@@ -49,7 +49,8 @@ def account(
         )
     notes += _about_likeness(expectation) + _about_trust(now, told, parts) + _about_worth(told.records, own)
     if expectation.same:
-        notes.append("this very dataset has been searched before")
+        what = "a dataset with many of these rows" if problem.kin else "this very dataset"
+        notes.append(f"{what} has been searched before: its winner is tried first")
     return Explanation(weights, own, prior.ignored, tuple(notes))
 
 

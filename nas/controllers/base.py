@@ -41,6 +41,7 @@ class Problem:
         past: Earlier datasets with their records; may be empty, may come from other spaces.
         metafeatures: The new dataset by name, NaN where one could not be computed.
         dataset: Fingerprint of the new dataset.
+        kin: Fingerprints of past datasets that are this one grown or cut down: last week's, for example.
         task: "classification" or "regression".
         kind: "tabular" or "image".
     """
@@ -50,6 +51,7 @@ class Problem:
     past: tuple[PastDataset, ...] = ()
     metafeatures: Mapping[str, float] = field(default_factory=dict)
     dataset: str = ""
+    kin: frozenset[str] = frozenset()
     task: str = "classification"
     kind: str = "tabular"
 

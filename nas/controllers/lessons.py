@@ -94,7 +94,7 @@ def comparable(records: Sequence[Record]) -> list[list[Record]]:
     """
     groups: dict[object, list[Record]] = {}
     for record in records:
-        if record.outcome.status in ("complete", "diverged"):
+        if record.status in ("complete", "diverged"):
             groups.setdefault((record.metric, record.fidelity), []).append(record)
     return sorted(groups.values(), key=len, reverse=True)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nas.dataset import Dataset, load
 from nas.evaluation import describe
-from nas.loop.arguments import default_space, whole
+from nas.loop.arguments import default_space, set_aside, whole
 from nas.loop.running import Search, controller_of
 from nas.metadataset.histories import YOURS, Histories, Source
 from nas.record import Fidelity
@@ -144,7 +144,7 @@ def suggest(
 ) -> list[Suggestion]:
     """What would be tried first on ``data``, from history alone: ``k`` suggestions, best first, nothing trained."""
     k, seed = whole("k", k, 1, MOST_SUGGESTIONS), whole("seed", seed, 0)
-    dataset = load(data, target=target, task=task, groups=groups)
+    dataset, _ = set_aside(load(data, target=target, task=task, groups=groups), None)
     space = space or default_space(dataset)
     info = describe(dataset)
     with Histories(history, None, read_only=history != YOURS) as histories:

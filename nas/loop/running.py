@@ -24,6 +24,7 @@ from nas.protocol import FINALISTS, default_fidelity, metric_of
 from nas.record import DatasetInfo, Fidelity, PastDataset, Record, SearchInfo, digest_of
 from nas.report import Account, account_at_end, account_at_start
 from nas.result import Result
+from nas.sketch import KIN, kinship
 
 if TYPE_CHECKING:
     from nas.controllers import Controller, ControllerSpec
@@ -86,6 +87,10 @@ class Search:
         self.hits: list[Record] = []
         self._refused: list[str] = []
         self.notes: list[str] = list(self.dataset.dropped)
+        if self.dataset.given_validation is not None:
+            self.notes.append(
+                "finalists are confirmed on the validation rows they were chosen on; test rows would tell more"
+            )
         self._spec = controller
         self._done = False
         self._histories = Histories(history, storage)
@@ -270,7 +275,7 @@ class Search:
         past = self._histories.past(snapshot.last, without=self.name)
         records = [r for p in past if p.info.fingerprint == self.info.fingerprint for r in p.records]
         lasting = ("complete", "diverged")  # what failed on another machine may work on this one
-        self._past_keys = {r.key: r for r in records if r.purpose == "screen" and r.outcome.status in lasting}
+        self._past_keys = {r.key: r for r in records if r.purpose == "screen" and r.status in lasting}
         self.past = past
         space = self.space if self.goals.plain else self.space.within(self._meter.allows)
         self.controller = controller_of(self._spec, space, self.seed, past, self.info)
@@ -324,6 +329,7 @@ def controller_of(
         past=past,
         metafeatures=info.metafeatures,
         dataset=info.fingerprint,
+        kin=frozenset(p.info.fingerprint for p in past if kinship(info, p.info) >= KIN),
         task=info.task,
         kind=info.kind,
     )

@@ -54,6 +54,7 @@ class SearchSpace:
         self._nested = False
         self._allowed: Callable[[Architecture], bool] | None = None
         self._tree: tuple[Decision, ...] | None = None
+        self._fingerprint: str | None = None
 
     # ---- building ----------------------------------------------------------------------------------------------
 
@@ -311,7 +312,10 @@ class SearchSpace:
     @property
     def fingerprint(self) -> str:
         """A SHA-256 over the content."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+        if self._fingerprint is None:
+            text = json.dumps(self.to_dict(), sort_keys=True)
+            self._fingerprint = hashlib.sha256(text.encode()).hexdigest()
+        return self._fingerprint
 
     def __repr__(self) -> str:
         return f"SearchSpace({self.name!r}, {self._graph.number_of_nodes()} nodes, {len(self.decisions())} decisions)"
@@ -327,7 +331,7 @@ class SearchSpace:
     def _changed(self) -> None:
         if self._nested:
             raise SpaceError(f"a space that is part of another does not change, but {self.name!r} is; finish it first.")
-        self._tree = None
+        self._tree = self._fingerprint = None
 
     def _check(self, body: object) -> None:
         """Refuses unknown operations, parameters and bodies where they are written, and closes nested spaces."""
