@@ -223,7 +223,7 @@ class _Searcher(BaseEstimator):
             if "fidelity" in parameters:
                 parameters["fidelity"] = Fidelity.from_dict(parameters["fidelity"])
             fine = type(features) is int and (names is None or [type(name) for name in names] == [str] * features)
-            fine = fine and not set(parameters) - set(cls._get_param_names()) - set(HERE)
+            fine = fine and set(parameters) <= set(cls._get_param_names()) - set(HERE)
         except (TypeError, LookupError, ValueError):
             kind, fine = cls.__name__, False
         if kind != cls.__name__:

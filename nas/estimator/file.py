@@ -144,13 +144,18 @@ def _preprocess(
         own = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
         if part == "numeric":
             parts[part] = Numeric(np.zeros((1, len(own["center"])), dtype=np.float32))
+            fits = len(own["center"]) == len(schema["features"]["numeric"])
         elif part == "categorical":
             sizes = [len(level) for level in schema["levels"]]
             categorical = Categorical(np.full((1, len(sizes)), -1, dtype=np.int64), sizes)
             categorical.width = len(own["slots"])
             parts[part] = categorical
+            fits = own["sizes"].tolist() == sizes and len(sizes) == len(schema["features"]["categorical"])
         else:
             parts[part] = Pixels(np.zeros((1, 1, 1, len(own["mean"])), dtype=np.uint8))
+            fits = [shapes["x"][axis] for axis in (1, 2, 0)] == schema["shape"]
+        if not fits:
+            raise ExportError(f"its {part} columns are not those of its schema; save it again.")
         for name, buffer in list(parts[part].named_buffers()):
             if own[name].dtype != buffer.dtype or own[name].dim() != buffer.dim():
                 raise ExportError(f"{prefix}{name} has the wrong type; save it again.")
@@ -168,9 +173,6 @@ def _try(fitted: Fitted, schema: Mapping[str, Any]) -> None:
         if key not in KINDS[schema["kind"]]:
             raise ExportError(f"the input {key!r} is unknown; save it again.")
         if key == "image":
-            height, width, channels = schema["shape"]
-            if fitted.predictor.preprocess.shapes["x"] != (channels, height, width):
-                raise ExportError("its images have two sizes; save it again.")
             rows[key] = np.zeros((2, *schema["shape"]), dtype=np.uint8)
         elif key == "numeric":
             rows[key] = np.array([[np.nan] * len(names), [0.0] * len(names)], dtype=np.float32)
