@@ -97,6 +97,18 @@ class MetaController:
         """Returns the shares of past datasets and of this search in what is expected of its candidates."""
         return account(self._problem, self._expectation, self._pool, self._told, self._parts)
 
+    def predict(self, choices: Sequence[Choices]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns mean and deviation [q] of the scores expected of choices, on the squashed scale; one told at least."""
+        observed = self._observations(self._seen)
+        group = Group.of([dict(c) for c in choices], self._expectation)
+        at = group.seen_from(self._seen.group, self.prior)
+        mean, square = np.zeros(len(choices)), np.zeros(len(choices))
+        for part in self._parts():
+            expected, slope = part.mean(at, observed)
+            mean += part.weight * expected
+            square += part.weight * (part.deviation(at, observed, slope) ** 2 + expected**2)
+        return mean, np.sqrt(np.maximum(square - mean**2, 1e-12))
+
     # ---- what is known, computed when first asked for ----------------------------------------------------------------
 
     @cached_property
@@ -151,7 +163,7 @@ class MetaController:
     ) -> tuple[int | None, list[Part]]:
         """Row of evaluation ``number`` (from 0), None where none is left, and the beliefs that chose it.
 
-        Rows that are taken, or compute what another one did, are no longer free.
+        Rows that are taken, not allowed, or compute what another one did, are no longer free.
         """
         space, worth, parts = self._problem.space, np.zeros(0), list[Part]()
         while free.any():
@@ -160,7 +172,7 @@ class MetaController:
             row = int(np.argmax(np.where(free, worth, -np.inf)))
             free[row] = False
             key = computation(space.architecture(group.choices[row]), space.settings(group.choices[row]))
-            if key not in computed:
+            if key not in computed and space.allows(group.choices[row]):
                 computed.add(key)
                 return row, parts
         return None, parts
