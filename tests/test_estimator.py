@@ -46,12 +46,13 @@ def _space(operations=BUILTIN, body="linear") -> SearchSpace:
     space.add_output("y")
     for source, target in (("x", "hidden"), ("hidden", "activation"), ("activation", "y")):
         space.add_edge(source, target)
-    space.add_setting("learning_rate", nas.Float(0.03, 0.1))
+    space.add_setting("learning_rate", nas.Float(0.1, 0.2))
     return space
 
 
-SMALL = {"trials": 1, "history": None, "controller": "random", "space": _space(), "fidelity": Fidelity(8, 1000, 1)}
+SMALL = {"trials": 1, "history": None, "controller": "random", "space": _space(), "fidelity": Fidelity(4, 1000, 1)}
 QUICK = {**SMALL, "fidelity": Fidelity(1, 1000, 1)}
+LONGER = {**SMALL, "fidelity": Fidelity(20, 1000, 1)}
 BY_ROW = "splits and batches are drawn by row, so that a row of weight 2 is not the same as two rows"
 EXPECTED = {f"check_sample_weight_equivalence_on_{kind}_data": BY_ROW for kind in ("dense", "sparse")}
 
@@ -124,6 +125,7 @@ def test_a_search_at_hand_is_continued_and_nothing_stays_open(tmp_path):
     assert len(best.result_.records) == best.trials
     with nas.MetaDataset.open(tmp_path / "a.db") as history:
         assert len(history.searches()) == 3  # one a fold and the refit: two trials continue one
+        assert clone(NASClassifier(history=history)).history is history
     if Path("/proc/self/fd").exists():
         links = [os.readlink(fd) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()]
         assert not any(str(tmp_path) in link for link in links)
@@ -144,7 +146,7 @@ def _table(n: int = 80) -> tuple[pd.DataFrame, pd.Series]:
 
 def test_tables_of_words_gaps_and_dates():
     frame, y = _table()
-    fitted = NASClassifier(**SMALL).fit(frame, y)
+    fitted = NASClassifier(**LONGER).fit(frame, y)
     assert fitted.score(frame, y) > 0.9
     assert list(fitted.feature_names_in_) == list(frame.columns)
     assert list(fitted.classes_) == ["no", "yes"] == list(fitted.result_.dataset.classes)
@@ -174,8 +176,7 @@ def test_cells_of_all_kinds_without_names():
 def test_pipelines_and_cross_validation():
     frame, y = _table()
     scaled = make_column_transformer((StandardScaler(), ["size"]), remainder="passthrough")
-    network = NASClassifier(**{**SMALL, "fidelity": Fidelity(20, 1000, 1)})
-    pipeline = make_pipeline(scaled.set_output(transform="pandas"), network)
+    pipeline = make_pipeline(scaled.set_output(transform="pandas"), NASClassifier(**LONGER))
     assert cross_val_score(pipeline, frame, y, cv=2).mean() > 0.8
 
 

@@ -55,6 +55,10 @@ class MetaDataset:
         self._architectures: dict[str, Architecture] = {}
         self._close = weakref.finalize(self, engine.dispose)
 
+    def __deepcopy__(self, memo: object) -> MetaDataset:
+        """Returns the same open history: what is copied around it (sklearn.base.clone) refers to it too."""
+        return self
+
     @classmethod
     def open(cls, source: str | os.PathLike[str] | None = None, *, read_only: bool = False) -> MetaDataset:
         """Returns the history at ``source``, begun where nothing is there yet.
