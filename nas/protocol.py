@@ -15,7 +15,7 @@ from nas.record import Fidelity, Record
 FINALISTS = 3  # trained again before one is named
 CONFIRM_SPLITS = 4  # fresh splits for that
 FRESH = 1_000_003  # added to a search's seed for splits that no trial has seen
-STEPS, EPOCHS = 200, (8, 100)  # gradient steps aimed at, and the epochs they may take
+STEPS, EPOCHS = 200, (16, 100)  # gradient steps aimed at, and the epochs they may take
 ROWS: Mapping[str, int] = {"tabular": 10_000, "image": 4_000}  # training rows of one evaluation at most
 
 REFIT = 8  # how many times the rows x epochs of a screening training the final one may see
