@@ -15,7 +15,8 @@ from nas.record import Fidelity, Record
 FINALISTS = 3  # trained again before one is named
 CONFIRM_SPLITS = 4  # fresh splits for that
 FRESH = 1_000_003  # added to a search's seed for splits that no trial has seen
-STEPS, EPOCHS = 200, (16, 100)  # gradient steps aimed at, and the epochs they may take
+STEPS, MOST_EPOCHS = 200, 100  # gradient steps aimed at, and the epochs they may take at most
+EPOCHS: Mapping[str, int] = {"tabular": 16, "image": 8}  # and at least
 ROWS: Mapping[str, int] = {"tabular": 10_000, "image": 4_000}  # training rows of one evaluation at most
 
 REFIT = 8  # how many times the rows x epochs of a screening training the final one may see
@@ -27,7 +28,7 @@ def default_fidelity(dataset: Dataset) -> Fidelity:
 
     rows = max(1, min(int(0.75 * len(dataset)), ROWS[dataset.kind]))
     steps = max(1, rows // batch_size(rows))
-    return Fidelity(epochs=min(max(round(STEPS / steps), EPOCHS[0]), EPOCHS[1]), rows=rows, splits=2)
+    return Fidelity(epochs=min(max(round(STEPS / steps), EPOCHS[dataset.kind]), MOST_EPOCHS), rows=rows, splits=2)
 
 
 def metric_of(dataset: Dataset) -> str:
