@@ -22,6 +22,7 @@ import numpy as np
 from benchmarks.build_knowledge import COLUMNS, HELD_OUT, LEAST, ROWS
 from benchmarks.record import write
 from nas.architecture import Architecture
+from nas.controllers import Explanation
 from nas.dataset import Dataset, load
 from nas.loop import Search
 from nas.metadataset import MetaDataset, shipped
@@ -43,7 +44,7 @@ def main() -> None:
     names = held_out(json.loads((options.datasets / "index.json").read_text()), known, options.count)
     work = options.out.with_suffix(".work.db")
     incumbents: dict[str, dict[str, list[list[float]]]] = {}
-    shown: Result | None = None
+    shown: tuple[Result, Explanation] | None = None
     with MetaDataset.open(work) as storage:
         for name in names:
             data = table(options.datasets / f"{name}.npz")
@@ -74,7 +75,7 @@ def main() -> None:
     }
     write(options.out, result)
     if options.picture and shown is not None:
-        draw(regrets, shown, options.picture)
+        draw(regrets, *shown, options.picture)
 
 
 def held_out(index: list[dict[str, Any]], known: MetaDataset, count: int) -> list[str]:
@@ -95,15 +96,17 @@ def table(path: Path) -> Dataset:
 
 def search(
     data: Dataset, arm: str, known: MetaDataset, storage: MetaDataset, seed: int, trials: int
-) -> tuple[list[float], Result | None]:
-    """The score of every trial (minus infinity where it failed); of the first warm search the result too."""
+) -> tuple[list[float], tuple[Result, Explanation] | None]:
+    """The score of every trial (minus infinity where it failed); of the first warm search also the result, and whom it
+    listened to before its first training."""
     controller, warm = ARMS[arm]
     name, history = f"{data.name}-{arm}-{seed}", known if warm else None
     with Search(
         data, controller=controller, history=history, storage=storage, name=name, seed=seed, trials=trials
     ) as running:
+        first = running.controller.explain()
         scores = [-np.inf if record.score is None else record.score for record in running.run()]
-        return scores, running.finish() if warm and seed == 0 else None
+        return scores, (running.finish(), first) if warm and seed == 0 else None
 
 
 def regret(scores: Mapping[str, list[list[float]]], arm: str) -> np.ndarray:
@@ -122,7 +125,7 @@ def _interval(values: np.ndarray) -> dict[str, float]:
     return {"mean": float(values.mean()), "low": float(low), "high": float(high), "n": len(values)}
 
 
-def draw(regrets: Mapping[str, np.ndarray], shown: Result, path: Path) -> None:
+def draw(regrets: Mapping[str, np.ndarray], shown: Result, first: Explanation, path: Path) -> None:
     """Draws curves, speakers and the network found."""
     import matplotlib
 
@@ -134,7 +137,7 @@ def draw(regrets: Mapping[str, np.ndarray], shown: Result, path: Path) -> None:
         1, 3, figsize=(14, 4.4), width_ratios=[1.25, 1, 1.1], layout="constrained"
     )
     _curves(left, regrets)
-    _speakers(middle, shown)
+    _speakers(middle, first, shown.dataset.name)
     _network(right, shown.best.architecture, shown.dataset.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=110)
@@ -156,8 +159,7 @@ def _curves(axes: Any, regrets: Mapping[str, np.ndarray]) -> None:
     axes.legend(frameon=False)
 
 
-def _speakers(axes: Any, shown: Result) -> None:
-    explanation = shown.explain()
+def _speakers(axes: Any, explanation: Explanation, name: str) -> None:
     rows = [*list(explanation.weights.items())[:10][::-1], ("this search itself", explanation.own)]
     axes.barh(
         [name for name, _ in rows],
@@ -165,7 +167,7 @@ def _speakers(axes: Any, shown: Result) -> None:
         color=["#0b6e4f"] * (len(rows) - 1) + ["#c8553d"],
     )
     axes.set(xlabel="share of what is predicted, %")
-    axes.set_title(f"who spoke on {shown.dataset.name}", loc="left")
+    axes.set_title(f"whom the first choice on {name} listened to", loc="left")
 
 
 def _network(axes: Any, architecture: Architecture, name: str) -> None:
