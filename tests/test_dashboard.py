@@ -145,6 +145,11 @@ def history() -> nas.MetaDataset:
         yield opened
 
 
+def _listen_to_ctrl_c() -> None:
+    """A process started in the background ignores Ctrl-C, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def _get(address: str):
     with urllib.request.urlopen(address, timeout=20) as answer:
         return json.loads(answer.read())
@@ -153,7 +158,9 @@ def _get(address: str):
 def test_the_dashboard_serves_the_trials_and_those_that_come(history, monkeypatch):
     pytest.importorskip("optuna_dashboard", exc_type=ImportError)
     command = [sys.executable, "-m", "nas", "dashboard", "--port", "0"]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=os.environ)
+    server = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=os.environ, preexec_fn=_listen_to_ctrl_c
+    )
     try:
         line = server.stdout.readline()
         assert line.startswith("2 searches: http://127.0.0.1:")

@@ -179,7 +179,7 @@ try:
 except nas.errors.HistoryError as error:
     print(error)
 """
-    folders = [tmp_path, *tmp_path.parents[:2]]
+    folders = [tmp_path, *(folder for folder in tmp_path.parents if not folder.stat().st_mode & 0o005)]
     modes = [folder.stat().st_mode for folder in folders]
     try:
         for folder in folders[1:]:

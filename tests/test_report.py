@@ -167,7 +167,7 @@ def test_the_page_says_what_the_records_say(searched, tmp_path, capsys):
     assert finalists[0][1].startswith(f"{-result.confirmation.score:.4f}")
     best = max(c.score for c in result.confirmed)
     assert result.confirmation.score == best
-    assert re.search(r"90 rows x \d+ columns, 2 classes", page.text)
+    assert re.search(r"90 rows x 3 numbers, 2 classes", page.text)
     for name, value in result.best.settings.items():
         shown = f"{value:.3g}" if isinstance(value, float) else str(value)
         assert [name, shown] in page.rows

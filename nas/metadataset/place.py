@@ -90,13 +90,20 @@ def _is_writable(path: Path) -> bool:
 
 def _copy(path: Path, target: Path) -> None:
     """Copies a history that can be read but not written, with what its log holds; nothing where that fails."""
+    if not _can_be_read(path):
+        return
     try:
-        if not path.is_file():
-            return
         uri = path.absolute().as_uri() + "?mode=ro"
         with closing(sqlite3.connect(uri, uri=True)) as source, closing(sqlite3.connect(target)) as copy:
             source.backup(copy)
     except (OSError, sqlite3.Error):
         target.unlink(missing_ok=True)
-        if path.is_file():
-            shutil.copyfile(path, target)
+        shutil.copyfile(path, target)
+
+
+def _can_be_read(path: Path) -> bool:
+    try:
+        with path.open("rb"):
+            return True
+    except OSError:  # not there, or in a folder that is closed to this account
+        return False
