@@ -128,6 +128,7 @@ def compare(result: Result, metric: Metric | None = None) -> Comparison:
         seed=result.seed,
         device=result.device,
         operations=result.space.operations,
+        metric=metric,
     )[0]
     plans = [
         (FOUND, Candidate(best.architecture, best.settings), stop_epoch(best)),

@@ -21,6 +21,7 @@ from nas.record import DatasetInfo, Fidelity, Outcome, Purpose, Record, evaluati
 
 if TYPE_CHECKING:
     from nas.dataset import Dataset, Split
+    from nas.metrics import Metric
     from nas.model import Signature
     from nas.space import Choices, SearchSpace, Value
     from nas.training import Candidate
@@ -41,6 +42,7 @@ class Evaluator:
         fidelity: How thoroughly a candidate is screened.
         seed: Decides splits and initial weights.
         device: ``cpu`` or ``cuda``.
+        metric: What is maximised; the default of the task unless given.
     """
 
     search: str
@@ -50,6 +52,7 @@ class Evaluator:
     fidelity: Fidelity
     seed: int = 0
     device: str = "cpu"
+    metric: Metric | None = None
 
     def key(self, choices: Choices) -> str:
         """Returns what two screenings share exactly if they are the same computation."""
@@ -121,6 +124,7 @@ class Evaluator:
                     seed=self.seed,
                     device=self.device,
                     operations=self.space.operations,
+                    metric=self.metric,
                 )
                 spent.append(time.perf_counter() - started)
             epoch = max(0.0, (spent[1] - spent[0]) / 2)
@@ -160,7 +164,14 @@ class Evaluator:
         settings = dict(candidate.settings) if stop is None else {**candidate.settings, "stop_epoch": stop}
         number_format = precision(self.data.kind, self.device)
         return evaluation_key(
-            self.info.fingerprint, candidate.architecture.key, settings, fidelity, seed, number_format, ENGINE
+            self.info.fingerprint,
+            candidate.architecture.key,
+            settings,
+            fidelity,
+            seed,
+            number_format,
+            ENGINE,
+            "" if self.metric is None or self.metric.scorer is None else self.metric.name,
         )
 
     def _evaluated(
@@ -185,6 +196,7 @@ class Evaluator:
             device=self.device,
             operations=self.space.operations,
             stop_epoch=stop,
+            metric=self.metric,
         )[0]
         return self._record(candidate, choices, number, fidelity, outcome, key, purpose)
 
@@ -211,7 +223,7 @@ class Evaluator:
             settings=candidate.settings,
             fidelity=fidelity,
             seed=self.seed,
-            metric=metric_of(self.data),
+            metric=metric_of(self.data) if self.metric is None else self.metric.name,
             outcome=outcome,
             key=key,
             engine=ENGINE,

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from statistics import median
 
 from nas.dataset import Dataset, Split
+from nas.metrics import DEFAULT
 from nas.record import Fidelity, Record
 
 FINALISTS = 3  # trained again before one is named
@@ -32,8 +33,8 @@ def default_fidelity(dataset: Dataset) -> Fidelity:
 
 
 def metric_of(dataset: Dataset) -> str:
-    """What the score is the negative of: ``brier`` in classification, ``nrmse`` in regression."""
-    return "brier" if dataset.task == "classification" else "nrmse"
+    """The default metric, what the score is minus: ``brier`` in classification, ``nrmse`` in regression."""
+    return DEFAULT[dataset.task]
 
 
 def fresh_splits(dataset: Dataset, seed: int, part: int = 1) -> list[Split]:

@@ -376,10 +376,12 @@ def evaluation_key(
     seed: int,
     precision: str,
     engine: str,
+    metric: str = "",
 ) -> str:
     """Returns the sha256 hex that names an evaluation: two of one key would train the same network on the same rows.
 
-    Every argument counts; the order in which settings are listed does not, nor whether a whole number is an int.
+    Every argument counts; the order in which settings are listed does not, nor whether a whole number is an int. The
+    ``metric``, which chooses the best epoch, is named where it is a scorer, and empty for the default of the task.
     """
     plain = _scalars("settings", settings)
     content = {
@@ -391,7 +393,7 @@ def evaluation_key(
         "precision": precision,
         "engine": engine,
     }
-    return digest_of(content)
+    return digest_of(content | ({"metric": metric} if metric else {}))
 
 
 def digest_of(content: object) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from nas.comparison import Comparison, compare
 from nas.dataset import Dataset
 from nas.errors import SearchError
+from nas.metrics import sign_of
 from nas.protocol import refit_epochs
 from nas.record import Record
 from nas.space import SearchSpace
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from nas.controllers import Explanation
     from nas.export import ExportReport
     from nas.goals import Footprint
+    from nas.metrics import Metric
     from nas.model import Predictor
     from nas.training import Trained
 
@@ -38,6 +40,7 @@ class Result:
         name: Of the search in its history; ``storage`` is where that lies.
         seed: Of the search.
         device: What the candidates were trained on.
+        metric: What was maximised, and is compared by where it is a scorer; None for the default of the task.
         explanation: Whom the controller listened to in the end.
         front: With several objectives, the candidates that no other one beats in all of them, best score first, and
             what each costs where it is deployed; empty otherwise.
@@ -58,14 +61,15 @@ class Result:
     explanation: Explanation
     front: tuple[tuple[Record, Footprint], ...] = ()
     notes: tuple[str, ...] = ()
+    metric: Metric | None = None
 
     def __str__(self) -> str:
-        best, score = self.best, self.confirmation.score
+        best, score = self.best, self.confirmation.score or 0.0
         failed = sum(record.score is None for record in self.records)
         return (
             f"{self.name}: {len(self.records)} trials{f', {failed} failed,' if failed else ''} "
             f"on {self.dataset.describe()}; best is "
-            f"{best.architecture.summary()}, score {score:.4f} (minus {best.metric})"
+            f"{best.architecture.summary()}, {best.metric} {sign_of(best.metric) * score:.4f}"
         )
 
     __repr__ = __str__
@@ -139,7 +143,7 @@ class Result:
 
     @cached_property
     def _comparison(self) -> Comparison:
-        return compare(self)
+        return compare(self, self.metric)
 
     def _fit(self, data: Dataset) -> Trained:
         import numpy as np

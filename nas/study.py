@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import HistoryError
-from nas.metrics.metric import DEFAULT
+from nas.metrics import sign_of
 from nas.record import Record
 from nas.space import Choice, Float, Integer
 from nas.space.domain import Domain
@@ -75,7 +75,7 @@ def study_of(
             metric = trials[0].metric
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names([f"minus {metric}" if metric in DEFAULT.values() else metric])
+                study.set_metric_names([f"minus {metric}" if sign_of(metric) < 0 else metric])
             study.set_user_attr("space", trials[0].space)
     return study
 

@@ -34,7 +34,7 @@ ROOMS: dict[str, tuple[str, bool]] = {
     "executors": ("", False),
     "surrogate": ("", False),
     "controllers": ("architecture space encoding record metadataset surrogate", False),
-    "protocol": ("dataset record training", False),
+    "protocol": ("dataset metrics record training", False),
     "export": (
         "architecture dataset draw layers model operations placed prediction preprocess",
         True,
@@ -47,11 +47,14 @@ ROOMS: dict[str, tuple[str, bool]] = {
         "comparison controllers dataset export goals metrics model protocol record report space study training",
         False,
     ),
-    "evaluation": ("architecture dataset metafeatures model preprocess protocol record sketch space training", False),
+    "evaluation": (
+        "architecture dataset metafeatures metrics model preprocess protocol record sketch space training",
+        False,
+    ),
     "goals": ("architecture dataset export model operations record training", False),
     "loop": (
-        "architecture comparison controllers dataset evaluation goals metadataset protocol record report result space "
-        "sketch training search_spaces",
+        "architecture comparison controllers dataset evaluation goals metadataset metrics protocol record report "
+        "result space sketch training search_spaces",
         False,
     ),
     "estimator": ("controllers dataset loop metadataset model operations placed preprocess record result space", False),

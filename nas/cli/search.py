@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from nas.cli.arguments import TEST_FRACTION, Commands, add_data, history_of, loaded
 from nas.cli.text import heading, settings_text, trial_line
+from nas.metrics import sign_of
 from nas.readable import in_time
 
 if TYPE_CHECKING:
@@ -24,8 +25,11 @@ def add(commands: Commands) -> None:
     add_data(command)
     command.add_argument("--trials", type=int, default=30, help="trainings of new candidates in total (%(default)s)")
     command.add_argument("--seconds", type=float, help="end the search early after this time")
+    command.add_argument("--metric", metavar="NAME", help="a scorer of scikit-learn to maximise, such as roc_auc")
     command.add_argument("--controller", default="meta", help="meta, random, evolution or tpe (%(default)s)")
-    command.add_argument("--export", metavar="FILE", help="write the network found (.onnx, .pt2, .py) or its architecture (.json, .svg)")
+    command.add_argument(
+        "--export", metavar="FILE", help="write the network found (.onnx, .pt2, .py) or its architecture (.json, .svg)"
+    )
     command.add_argument("--name", help="of the search in the history")
     command.add_argument("--device", choices=("cpu", "cuda"))
     command.add_argument("--max-size", metavar="SIZE", help="of the exported file at most, such as 200kB")
@@ -47,6 +51,7 @@ def _search(options: argparse.Namespace) -> int:
         trials=options.trials,
         seconds=options.seconds,
         controller=options.controller,
+        metric=options.metric,
         history=history_of(options),
         name=options.name,
         seed=options.seed,
@@ -109,9 +114,10 @@ def _print_trials(running: Search, trials: int) -> None:
 def _found(result: Result) -> str:
     best, score = result.best, result.confirmation.score or 0.0
     where = "trial" if any(best.key == r.key for r in result.records) else f"search {best.search!r}, trial"
+    value = f"{best.metric} {sign_of(best.metric) * score:.4f}"
     return (
         f"found: {where} {best.number + 1}, the best of {len(result.confirmed)} on fresh splits "
-        f"({best.metric} {-score:.4f}): {best.architecture.summary()}; {settings_text(best.settings)}"
+        f"({value}): {best.architecture.summary()}; {settings_text(best.settings)}"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nas.metrics import display
+from nas.metrics import display, sign_of
 from nas.readable import short
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ def trial_line(record: Record, remark: str = "") -> str:
     if record.score is not None:
         name = display("classification" if "accuracy" in record.outcome.metrics else "regression")
         error = record.outcome.standard_error or 0.0
-        score = f"{short(record.outcome.metrics[name]):>6s}  {-record.score:.4f} ±{short(error)}"
+        value = sign_of(record.metric) * record.score
+        score = f"{short(record.outcome.metrics[name]):>6s}  {value:.4f} ±{short(error)}"
     else:
         remark = record.outcome.message
     what = clipped(record.architecture.summary(), WHAT)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 from nas.dataset import Dataset
 from nas.errors import SearchError
+from nas.metrics import Metric, find_metric
 from nas.record import Fidelity
 
 if TYPE_CHECKING:
     from nas.space import SearchSpace
 
+MetricSpec = str | Callable[..., float] | Metric | None
 LARGEST_SEED = 2**62  # what follows from a seed still fits into a database's integers
 
 
@@ -72,11 +77,26 @@ def device_of(device: str | None) -> str:
     return device
 
 
+def metric_for(metric: MetricSpec, data: Dataset) -> Metric:
+    """The metric that is meant, tried on the target; a name that changes with every process loses what does.
+
+    Raises:
+        DataError: There is no such metric, or it cannot score this target.
+    """
+    found = find_metric(metric, data.task, data.y, data.classes, data.weights)
+    return replace(found, name=re.sub(r" at 0x[0-9a-fA-F]+", "", found.name))
+
+
 def spec_name(spec: object) -> str:
     if isinstance(spec, str):
         return spec
     kind = spec if hasattr(spec, "__qualname__") else type(spec)
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def has_no_name(metric: Metric) -> bool:
+    """Whether two different metrics of this kind bear one name: lambdas, functions within functions, objects."""
+    return "<" in metric.name
 
 
 def is_nameless(spec: object) -> bool:

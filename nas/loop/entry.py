@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nas.dataset import Dataset, load
 from nas.evaluation import describe
-from nas.loop.arguments import default_space, set_aside, whole
+from nas.loop.arguments import MetricSpec, default_space, set_aside, whole
 from nas.loop.running import Search, controller_of
 from nas.metadataset.histories import YOURS, Histories, Source
 from nas.record import Fidelity
@@ -51,6 +51,7 @@ def search(
     name: str | None = None,
     seed: int = 0,
     fidelity: Fidelity | None = None,
+    metric: MetricSpec = None,
     objectives: Sequence[str] = ("score",),
     max_size: str | float | None = None,
     max_latency: str | float | None = None,
@@ -83,6 +84,9 @@ def search(
         name: Of the search; by default derived from data, space and protocol.
         seed: Decides splits, initial weights and the controller's draws.
         fidelity: Epochs, rows and splits of an evaluation; chosen for the size of the data unless given.
+        metric: What is maximised, and chooses the best epoch: a scorer of scikit-learn or its name, such as ``roc_auc``
+            or ``neg_mean_absolute_error``, or a function ``(estimator, X, y) -> float``; the Brier score, or the RMSE
+            over the target's deviation, is minimised unless it is given.
         objectives: ``score``, and those of ``parameters``, ``size`` and ``latency`` that should be small too: then
             ``result.front`` holds the candidates that no other one beats in all of them.
         max_size: Bytes of the exported ONNX file at most, such as ``"200kB"``; larger networks are not trained.
@@ -118,6 +122,7 @@ def search(
         name=name,
         seed=seed,
         fidelity=fidelity,
+        metric=metric,
         test=test if isinstance(test, Real | Dataset) else None,  # type: ignore[arg-type]
         objectives=objectives,
         max_size=max_size,

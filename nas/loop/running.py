@@ -18,9 +18,20 @@ from nas.dataset import Dataset
 from nas.errors import SearchError
 from nas.evaluation import TIMED, Evaluator, describe, now
 from nas.goals import Goals, Meter
-from nas.loop.arguments import check_types, default_space, device_of, is_nameless, set_aside, spec_name, whole
+from nas.loop.arguments import (
+    MetricSpec,
+    check_types,
+    default_space,
+    device_of,
+    has_no_name,
+    is_nameless,
+    metric_for,
+    set_aside,
+    spec_name,
+    whole,
+)
 from nas.metadataset.histories import YOURS, Histories, Source
-from nas.protocol import FINALISTS, default_fidelity, metric_of
+from nas.protocol import FINALISTS, default_fidelity
 from nas.record import DatasetInfo, Fidelity, PastDataset, Record, SearchInfo, digest_of
 from nas.report import Account, account_at_end, account_at_start
 from nas.result import Result
@@ -41,6 +52,7 @@ class Search:
     Attributes:
         dataset: The rows that are searched on; ``test`` the rows set aside, or None.
         name: Of the search in its storage.
+        metric: What is maximised.
         records: What was evaluated so far, in order.
         notes: Sentences for the user about what was decided on the way.
         controller: What chooses the candidates.
@@ -62,6 +74,7 @@ class Search:
         name: str | None = None,
         seed: int = 0,
         fidelity: Fidelity | None = None,
+        metric: MetricSpec = None,
         test: Dataset | float | None = None,
         objectives: Sequence[str] = ("score",),
         max_size: str | float | None = None,
@@ -76,6 +89,7 @@ class Search:
         check_types(space, fidelity, seconds)
         self.whole = data
         self.dataset, self.test = set_aside(data, test)
+        self.metric = metric_for(metric, self.dataset)
         self.space = space or default_space(self.dataset)
         self.trials, self.seconds, self.seed = trials, seconds, seed
         Recipe.of(self.space.settings(self.space.default()))  # refuses a setting that no training knows
@@ -98,8 +112,10 @@ class Search:
             self.notes += [self._histories.storage.notice] if self._histories.storage.notice else []
             self.info = describe(self.dataset, family=data.fingerprint[:16])
             self.name = name or self._default_name(history is None)
+            if has_no_name(self.metric):  # nobody else's evaluations are by the same one
+                self.metric = replace(self.metric, name=f"{self.metric.name} of {self.name}")
             self._evaluator = Evaluator(
-                self.name, self.info, self.dataset, self.space, self.fidelity, seed, self.device
+                self.name, self.info, self.dataset, self.space, self.fidelity, seed, self.device, self.metric
             )
             self._evaluator.check()
             self._begin()
@@ -213,6 +229,7 @@ class Search:
             storage=self._histories.storage.place,
             seed=self.seed,
             device=self.device,
+            metric=self.metric,
             explanation=self.controller.explain(),
             front=self._meter.front(complete) if len(self.goals.objectives) > 1 else (),
             notes=tuple(self.notes),
@@ -239,7 +256,7 @@ class Search:
         from nas.training import precision
 
         return {
-            "metric": metric_of(self.dataset),
+            "metric": self.metric.name,
             "fidelity": self.fidelity.to_dict(),
             "controller": spec_name(self._spec),
             "precision": precision(self.dataset.kind, self.device),
@@ -252,8 +269,9 @@ class Search:
 
         storage = self._histories.storage
         begun = storage.search(self.name)
-        if begun is not None and is_nameless(self._spec):
-            self.notes.append(f"continues {self.name!r}; if the controller is another one now, pass name=")
+        nameless = {"controller": is_nameless(self._spec), "metric": has_no_name(self.metric)}
+        for what in [what for what, is_so in nameless.items() if is_so and begun is not None]:
+            self.notes.append(f"continues {self.name!r}; if the {what} is another one now, pass name=")
         snapshot = self._histories.snapshot(begun.snapshot_last if begun else None)
         info = SearchInfo(
             name=self.name,

@@ -6,10 +6,11 @@ What decides which rows are predicted belongs to ``nas.dataset`` and ``nas.train
 from __future__ import annotations
 
 from nas.metrics.losses import mean_error, row_losses, score, score_of, standard_error
-from nas.metrics.metric import Metric, Predicted, find_metric
+from nas.metrics.metric import DEFAULT, Metric, Predicted, find_metric, sign_of
 from nas.metrics.standard import DISPLAY, METRICS, display, metrics
 
 __all__ = [
+    "DEFAULT",
     "DISPLAY",
     "METRICS",
     "Metric",
@@ -21,5 +22,6 @@ __all__ = [
     "row_losses",
     "score",
     "score_of",
+    "sign_of",
     "standard_error",
 ]

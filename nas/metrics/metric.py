@@ -32,6 +32,15 @@ _OF_NUMBERS = (
 )
 """How the names of scikit-learn's regression scorers begin."""
 
+
+def sign_of(name: str) -> int:
+    """Returns -1 for ``brier`` and ``nrmse``, errors that the score is minus, and 1 for what is a score itself.
+
+    It turns a score into what is shown to people under the metric's name.
+    """
+    return -1 if name in DEFAULT.values() else 1
+
+
 Scorer = Callable[..., float]
 """Called as ``scorer(estimator, X, y)``, also with ``sample_weight=``; higher is better."""
 

@@ -8,8 +8,7 @@ from functools import cached_property
 from statistics import median
 from typing import Any
 
-from nas.metrics import METRICS, display
-from nas.metrics.metric import DEFAULT
+from nas.metrics import METRICS, display, sign_of
 from nas.protocol import FINALISTS
 from nas.record import DatasetInfo, Record, SearchInfo
 from nas.report.account import Account, candidate
@@ -76,7 +75,7 @@ class Content:
     @cached_property
     def sign(self) -> int:
         """-1 where the metric is an error that the score is the negative of, else 1."""
-        return -1 if self.metric in DEFAULT.values() else 1
+        return sign_of(self.metric)
 
     @cached_property
     def shown(self) -> str:

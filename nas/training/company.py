@@ -22,6 +22,7 @@ from nas.operations import Operation
 from nas.record import Cost, Outcome
 from nas.training.faults import DivergedError, OutOfMemoryError, OutOfTimeError, free_memory, is_out_of_memory
 from nas.training.fit import begin
+from nas.training.judge import measured, predicted
 from nas.training.learn import Budget, Training, advance, outputs
 from nas.training.pruner import Pruner
 from nas.training.recipe import Candidate, batch_size, derive
@@ -97,11 +98,14 @@ class Company:
         seconds: float | None = None,
         max_memory: int | None = None,
         pruner: Pruner | None = None,
+        metric: metrics.Metric | None = None,
     ) -> None:
         self.pruner = pruner
         self.folds, self.budget, self.seed, self.operations = folds, budget, seed, operations
         self.seconds, self.max_memory = math.inf if seconds is None else seconds, max_memory
         self.device = folds[0].device
+        data = folds[0].data
+        self.metric = metrics.find_metric(metric, data.task, data.y, data.classes, data.weights)
 
     def outcomes(self, candidates: Sequence[Candidate]) -> list[Outcome]:
         """Returns the outcome of each candidate, in order."""
@@ -150,7 +154,7 @@ class Company:
         evaluation.counted = count(candidate.architecture, self.folds[0].signature, self.operations, batch=batch)
         check_memory(evaluation.counted, batch, self.device, self.max_memory)
         evaluation.trainings = [
-            begin(candidate, fold, self.budget, split_seed(self.seed, index), self.operations)
+            begin(candidate, fold, self.budget, split_seed(self.seed, index), self.operations, metric=self.metric)
             for index, fold in enumerate(self.folds)
         ]
 
@@ -205,23 +209,21 @@ class Company:
     def _judged(self, evaluation: Evaluation) -> Outcome:
         """Returns the outcome of an evaluation whose trainings have ended: scores over all validation rows."""
         data = self.folds[0].data
-        losses: list[np.ndarray] = []
-        measured: list[dict[str, float]] = []
+        parts: list[metrics.Predicted] = []
         for fold, training in zip(self.folds, evaluation.trainings, strict=True):
             network = training.finish()
             answer = outputs(network, fold.rows(fold.views(network.architecture), training=False))
-            predictions, y, scale = _predictions(answer, fold)
-            losses.append(metrics.row_losses(data.task, predictions, y, scale))
-            measured.append(metrics.metrics(data.task, predictions, y, scale))
-        score = float(np.mean([metrics.score_of(data.task, each) for each in losses]))
+            assert fold.validation_rows is not None
+            parts.append(predicted(answer, fold, fold.validation_rows))
+        score = measured(self.metric, parts)
         if not math.isfinite(score):
             raise DivergedError("the predictions of the best epoch are not finite; a smaller learning rate may help.")
-        rows = np.concatenate([fold.validation_rows for fold in self.folds if fold.validation_rows is not None])
+        standard = [metrics.metrics(data.task, p.predictions, p.y, p.scale, p.weights) for p in parts]
         return Outcome(
             "complete",
             score=score,
-            standard_error=metrics.standard_error(data.task, np.concatenate(losses), data.clusters(rows)),
-            metrics={name: float(np.mean([each[name] for each in measured])) for name in measured[0]},
+            standard_error=self.metric.standard_error(parts),
+            metrics={name: float(np.mean([each[name] for each in standard])) for name in standard[0]},
             curve=evaluation.curve,
             best_epochs=tuple(training.best_epoch for training in evaluation.trainings),
         )
@@ -254,12 +256,3 @@ def release_memory(device: torch.device) -> None:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
-
-
-def _predictions(answer: torch.Tensor, fold: Fold) -> tuple[np.ndarray, np.ndarray, float]:
-    """Returns predictions, truth and scale as ``nas.metrics`` takes them."""
-    mean, std = fold.moments
-    y = fold.data.y[fold.validation_rows]
-    if fold.data.task == "classification":
-        return torch.softmax(answer.float(), dim=1).cpu().numpy(), y, 1.0
-    return answer.float()[:, 0].cpu().numpy().astype(np.float64) * std + mean, y, std

@@ -12,12 +12,14 @@ import numpy as np
 import torch
 
 from nas.errors import DataError
+from nas.metrics import Metric
 from nas.model import Network, Predictor, build, present
 from nas.operations import BUILTIN, Operation
 from nas.training.faults import device_of
+from nas.training.judge import judge_of
 from nas.training.learn import Budget, Task, Training, advance
 from nas.training.recipe import Candidate, Recipe, derive, precision, watched_rows
-from nas.training.resident import Fold
+from nas.training.resident import Fold, spread
 
 if TYPE_CHECKING:
     from nas.dataset import Dataset
@@ -72,8 +74,9 @@ def fit(
     device: str = "cpu",
     operations: Mapping[str, Operation] = BUILTIN,
     seconds: float | None = None,
+    metric: Metric | None = None,
 ) -> Trained:
-    """Returns the candidate trained on ``rows`` of a dataset.
+    """Returns the candidate trained on ``rows`` of a dataset; each counts as much as its weight says.
 
     Args:
         candidate: What to train.
@@ -87,16 +90,18 @@ def fit(
         device: "cpu", "cuda" or "cuda:1".
         operations: Name -> operation.
         seconds: Wall time allowed.
+        metric: Chooses the best epoch; the default score of the task unless given.
 
     Raises:
         ArchitectureError, ShapeError: The architecture cannot be built for the data.
+        DataError: The metric has no value on the validation rows.
         SearchError: A setting or a number of epochs is out of range, or the device is not there.
         DivergedError: The loss or the score was not finite at the end of an epoch.
         OutOfTimeError: The seconds were over.
     """
     start = time.perf_counter()
     fold = Fold(data, rows, validation, device_of(device))
-    training = begin(candidate, fold, Budget(epochs, stop_epoch), seed, operations)
+    training = begin(candidate, fold, Budget(epochs, stop_epoch), seed, operations, metric=metric)
     advance([training], epochs, math.inf if seconds is None else start + seconds)
     if training.state.failure is not None:
         raise training.state.failure
@@ -112,6 +117,7 @@ def begin(
     operations: Mapping[str, Operation] = BUILTIN,
     *,
     batch: int | None = None,
+    metric: Metric | None = None,
 ) -> Training:
     """Returns the training of a candidate on a fold before its first step, in batches of ``batch_size`` rows.
 
@@ -123,9 +129,13 @@ def begin(
     network = build(architecture, fold.signature, operations, dropout=recipe.dropout, seed=derive(seed, _PARAMETERS))
     network = network.to(fold.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     views = fold.views(architecture)
-    watched = None
+    watched = judge = None
     if fold.validation_rows is not None and budget.stop_epoch is None:
-        watched = fold.rows(views, training=False).spread(watched_rows(len(fold.train_rows)))
+        most = watched_rows(len(fold.train_rows))
+        watched = fold.rows(views, training=False).spread(most)
+        if metric is not None and metric.scorer is not None:
+            numbers = fold.validation_rows[spread(len(fold.validation_rows), most).numpy()]
+            judge = judge_of(metric, fold, numbers)
     return Training(
         network,
         fold.rows(views, training=True),
@@ -136,6 +146,7 @@ def begin(
         seed,
         batch=batch,
         bfloat16=precision(fold.data.kind, fold.device.type) == "bfloat16",
+        judge=judge,
     )
 
 

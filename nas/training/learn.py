@@ -41,25 +41,29 @@ class Task:
         targets = torch.full((outputs, len(y)), smoothing / outputs, device=y.device)
         return targets.scatter_(0, y.unsqueeze(0), 1.0 - smoothing + smoothing / outputs)
 
-    def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Returns the gradient of each row's mean loss with respect to its outputs, like ``outputs`` [K, b, outputs].
+    def gradient(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Returns the gradient of each network's mean loss with respect to its ``outputs`` [K, b, outputs], alike.
 
-        Cross entropy, or the squared error of the standardised target; ``targets`` are [K, outputs, b]. Outputs come
-        before the batch here, because a softmax over the last of few numbers is slow.
+        Cross entropy, or the squared error of the standardised target; ``targets`` are [K, outputs, b], the
+        ``weights`` of the rows [K, b], with mean 1 over all training rows. Outputs come before the batch here, because
+        a softmax over the last of few numbers is slow.
         """
         found = outputs.float().transpose(1, 2).contiguous()
         if self.classification:
             found = torch.softmax(found, dim=1)
         factor = (1.0 if self.classification else 2.0) / outputs.shape[1]
-        return found.sub_(targets).mul_(factor).transpose(1, 2)
+        found = found.sub_(targets).mul_(factor)
+        return (found if weights is None else found.mul_(weights.unsqueeze(1))).transpose(1, 2)
 
-    def score(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Returns minus the mean Brier score, or minus the RMSE over the training target's deviation."""
+    def score(self, outputs: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Returns minus the (weighted) mean Brier score, or minus the RMSE over the training target's deviation."""
         if not self.classification:
-            return -F.mse_loss(outputs.float().squeeze(1), y).sqrt()
+            if weights is None:
+                return -F.mse_loss(outputs.float().squeeze(1), y).sqrt()
+            return -_mean((outputs.float().squeeze(1) - y) ** 2, weights).sqrt()
         p = torch.softmax(outputs.float(), dim=1)
         truth = p.gather(1, y.unsqueeze(1)).squeeze(1)
-        return -((p * p).sum(dim=1) - 2.0 * truth + 1.0).mean()
+        return -_mean((p * p).sum(dim=1) - 2.0 * truth + 1.0, weights)
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,7 @@ class Training:
         seed: Of the order of the batches and of dropout.
         batch: Rows of one step, by default ``batch_size(len(rows))``.
         bfloat16: Whether forward passes run under autocast.
+        judge: Scores what the network says of the watched rows, higher is better, in place of the task's score.
     """
 
     def __init__(
@@ -133,11 +138,13 @@ class Training:
         *,
         batch: int | None = None,
         bfloat16: bool = False,
+        judge: Callable[[Tensor], float] | None = None,
     ) -> None:
         self.network = network
         self.rows = rows
         self.watched = None if budget.stop_epoch is not None else watched
         self.recipe, self.task, self.budget, self.seed, self.bfloat16 = recipe, task, budget, seed, bfloat16
+        self.judge = judge
         self.batch = batch or batch_size(len(rows))
         aligned = self.batch % 16 == 0 or rows.y.device.type != "cpu"
         self.can_stack = aligned and rows.preprocess is None and can_stack(network)
@@ -161,7 +168,7 @@ class Training:
             network.architecture.key,
             tuple(sorted(network.signature.inputs.items())),
             network.signature.outputs,
-            (len(self.rows), self.batch, self.rows.y.device, tuple(self.rows.tensors)),
+            (len(self.rows), self.batch, self.rows.y.device, tuple(self.rows.tensors), self.rows.weights is None),
             (self.task, self.budget, self.bfloat16, self.watched is None),
             self.state.epoch,
             None if self.can_stack else id(self),
@@ -254,6 +261,12 @@ class _Run:
             for t in self.trainings
         ]
         targets = torch.stack([all_.index_select(1, o) for all_, o in zip(self.targets, orders, strict=True)])
+        known = [
+            t.rows.weights.index_select(0, o)
+            for t, o in zip(self.trainings, orders, strict=True)
+            if t.rows.weights is not None
+        ]
+        weights = torch.stack(known) if known else None
         for step, views in enumerate(self._batches(orders)):
             if time.perf_counter() > self.deadline:
                 epochs = first.budget.epochs
@@ -261,7 +274,8 @@ class _Run:
             stack.draw(self.generators, views)
             with _autocast(self.device, first.bfloat16):
                 answer, back = stack.forward(views)
-            back(first.task.gradient(answer, targets[:, :, step * size : (step + 1) * size]))
+            some = slice(step * size, (step + 1) * size)
+            back(first.task.gradient(answer, targets[:, :, some], None if weights is None else weights[:, some]))
             stack.step(coslog4(self.epoch * steps + step, first.budget.epochs * steps))
 
     def _batches(self, orders: Sequence[Tensor]) -> Iterator[Mapping[str, Tensor]]:
@@ -292,7 +306,10 @@ class _Run:
             score = 0.0
             if finite[row] and training.watched is not None:
                 answer = outputs(training.network, training.watched, bfloat16=training.bfloat16)
-                score = float(training.task.score(answer, training.watched.y))
+                if training.judge is not None:
+                    score = training.judge(answer)
+                else:
+                    score = float(training.task.score(answer, training.watched.y, training.watched.weights))
             fine = finite[row] and math.isfinite(score)
             words = f"the loss was not finite in epoch {self.epoch}; a smaller learning rate may help."
             failures.append(None if fine else DivergedError(words))
@@ -323,6 +340,10 @@ def outputs(network: Network, rows: Rows, *, bfloat16: bool = False) -> Tensor:
     with torch.inference_mode(), _autocast(rows.y.device, bfloat16):
         parts = [network(rows.slice(i, i + size)).detach() for i in range(0, len(rows), size)]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
+    return values.mean() if weights is None else (values * weights).sum() / weights.sum()
 
 
 def _autocast(device: torch.device, bfloat16: bool) -> AbstractContextManager[None]:

@@ -27,11 +27,15 @@ CHUNK_BYTES = 2**26
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Rows ready to be picked: ``tensors`` are views, or raw inputs where ``preprocess`` still has to be applied."""
+    """Rows ready to be picked: ``tensors`` are views, or raw inputs where ``preprocess`` still has to be applied.
+
+    ``weights`` [n], of mean 1 over all rows of the part, say how much each row counts; None where all count the same.
+    """
 
     tensors: dict[str, Tensor]
     preprocess: Preprocess | None
     y: Tensor
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -48,15 +52,23 @@ class Rows:
         """Returns at most ``most`` of the rows, evenly spaced."""
         if len(self) <= most:
             return self
-        rows = torch.linspace(0, len(self) - 1, most, dtype=torch.float64).round().long().to(self.y.device)
+        rows = spread(len(self), most).to(self.y.device)
         tensors = {name: tensor.index_select(0, rows) for name, tensor in self.tensors.items()}
-        return Rows(tensors, self.preprocess, self.y.index_select(0, rows))
+        weights = None if self.weights is None else self.weights.index_select(0, rows)
+        return Rows(tensors, self.preprocess, self.y.index_select(0, rows), weights)
 
     def _finish(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         if self.preprocess is None:
             return tensors
         views: dict[str, Tensor] = self.preprocess(*(tensors[name] for name in self.preprocess.raw))
         return views
+
+
+def spread(n: int, most: int) -> Tensor:
+    """Returns the numbers of at most ``most`` of ``n`` rows, evenly spaced."""
+    if n <= most:
+        return torch.arange(n)
+    return torch.linspace(0, n - 1, most, dtype=torch.float64).round().long()
 
 
 class Fold:
@@ -101,11 +113,13 @@ class Fold:
         elements = sum(int(np.prod(self.preprocess.shapes[name])) for name in views)
         if 4 * elements * len(numbers) > VIEW_BYTES:
             raw = {name: self._raw(name, numbers, training) for name in self.preprocess.raw}
-            return Rows(raw, self.preprocess.only(views).to(self.device), self._target(numbers, training))
+            preprocess = self.preprocess.only(views).to(self.device)
+            return Rows(raw, preprocess, self._target(numbers, training), self._weights(numbers, training))
         missing = [name for name in views if (name, training) not in self._views]
         if missing:
             self._compute(missing, numbers, training)
-        return Rows({name: self._views[name, training] for name in views}, None, self._target(numbers, training))
+        tensors = {name: self._views[name, training] for name in views}
+        return Rows(tensors, None, self._target(numbers, training), self._weights(numbers, training))
 
     def _compute(self, views: Sequence[str], numbers: np.ndarray, training: bool) -> None:
         preprocess = self.preprocess.only(views)
@@ -132,4 +146,13 @@ class Fold:
                 mean, std = self.moments
                 y = ((y.astype(np.float64) - mean) / std).astype(np.float32)
             self._views[key] = torch.from_numpy(np.ascontiguousarray(y)).to(self.device)
+        return self._views[key]
+
+    def _weights(self, numbers: np.ndarray, training: bool) -> Tensor | None:
+        if self.data.weights is None:
+            return None
+        key = ("weights", training)
+        if key not in self._views:
+            w = self.data.weights[numbers]
+            self._views[key] = torch.from_numpy((w / w.mean()).astype(np.float32)).to(self.device)
         return self._views[key]

@@ -22,6 +22,7 @@ from nas.training.stack import warm_up
 if TYPE_CHECKING:
     from nas.dataset import Dataset
     from nas.dataset.splits import Split
+    from nas.metrics import Metric
 
 _SUBSAMPLE = 11  # purpose of a seed
 
@@ -39,14 +40,16 @@ def train(
     seconds: float | None = None,
     max_memory: int | None = None,
     pruner: Pruner | None = None,
+    metric: Metric | None = None,
 ) -> list[Outcome]:
     """Returns the outcome of each candidate, in order; a candidate that fails is an outcome, never an exception.
 
     A candidate is trained on the first ``fidelity.splits`` splits for ``fidelity.epochs`` epochs on at most
     ``fidelity.rows`` training rows of each (a shuffle by seed decides which; a smaller number takes a part of a
-    larger one's). The score is the mean over splits, its standard error comes from the losses of all validation rows;
-    the curve, which chooses the best epoch, is of at most ``watched_rows`` of them. On the CPU an outcome, its
-    seconds aside, depends on (candidate, data, splits, fidelity, seed) alone, not on the others.
+    larger one's). The score is the mean over splits, its standard error comes from all validation rows; rows count as
+    much as their weights say, in losses and in scores. The curve, which chooses the best epoch, is of at most
+    ``watched_rows`` of them. On the CPU an outcome, its seconds aside, depends on (candidate, data, splits, fidelity,
+    seed, metric) alone, not on the others.
 
     Args:
         candidates: What to train.
@@ -62,6 +65,7 @@ def train(
         max_memory: Bytes a candidate may need; by default what is free on the device when its turn comes.
         pruner: Stops candidates at rungs of the schedule; such an outcome is complete with a shorter curve. Who goes
             on, goes on from where it stands and ends with the bits of a training that was never looked at.
+        metric: What the score and the curve are; the default of the task unless given.
     """
     if pruner is not None and stop_epoch is not None:
         raise SearchError(f"a pruner needs curves, but {stop_epoch=} keeps none; leave one of them out.")
@@ -73,7 +77,7 @@ def train(
         fold.preprocess  # noqa: B018  so that no candidate is charged for it
     warm_up(place)
     budget = Budget(fidelity.epochs, stop_epoch)
-    company = Company(folds, budget, seed, operations, seconds, max_memory, pruner)
+    company = Company(folds, budget, seed, operations, seconds, max_memory, pruner, metric)
     return company.outcomes(candidates)
 
 
