@@ -98,7 +98,7 @@ class MetaController:
         return account(self._problem, self._expectation, self._pool, self._told, self._parts)
 
     def predict(self, choices: Sequence[Choices]) -> tuple[np.ndarray, np.ndarray]:
-        """Returns mean and deviation [q] of the scores expected of choices, on the squashed scale; one told at least."""
+        """Returns mean and deviation [q] of the scores expected of choices, squashed; something must have been told."""
         observed = self._observations(self._seen)
         group = Group.of([dict(c) for c in choices], self._expectation)
         at = group.seen_from(self._seen.group, self.prior)
