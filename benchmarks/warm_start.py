@@ -167,7 +167,7 @@ def _speakers(axes: Any, explanation: Explanation, name: str) -> None:
         color=["#0b6e4f"] * (len(rows) - 1) + ["#c8553d"],
     )
     axes.set(xlabel="share of what is predicted, %")
-    axes.set_title(f"whom the first choice on {name} listened to", loc="left")
+    axes.set_title(f"who was listened to first on\n{name}", loc="left")
 
 
 def _network(axes: Any, architecture: Architecture, name: str) -> None:
@@ -183,7 +183,7 @@ def _network(axes: Any, architecture: Architecture, name: str) -> None:
     nx.draw_networkx_edges(graph, places, ax=axes, edge_color="#8d99ae", arrowsize=9, node_size=600)
     box = {"boxstyle": "round,pad=0.25", "fc": "#eef4f1", "ec": "#0b6e4f", "lw": 0.8}
     nx.draw_networkx_labels(graph, places, labels, ax=axes, font_size=7, bbox=box)
-    axes.set_title(f"the network found for {name}", loc="left")
+    axes.set_title(f"the network found for\n{name}", loc="left")
     axes.margins(0.15, 0.06)
     axes.axis("off")
 
