@@ -116,6 +116,21 @@ class Meter:
         self._known: dict[str, Footprint] = {}
         self._cap = math.inf
 
+    def check(self, drawn: Iterable[Architecture]) -> None:
+        """Refuses a ``max_size`` that none of ``drawn``, architectures of the space, comes near.
+
+        Raises:
+            SearchError: If the weights of the smallest alone are larger.
+        """
+        if self._goals.max_size is None:
+            return
+        sizes = [WEIGHT_BYTES * self._parameters(architecture) for architecture in drawn]
+        if min(sizes) > self._goals.max_size:
+            raise SearchError(
+                f"no candidate of {len(sizes)} kept the limits: the smallest has {min(sizes):,} bytes of weights, more "
+                f"than max_size, {self._goals.max_size:,.0f}; allow more, or search a space with smaller widths."
+            )
+
     def turn(self, number: int, drawn: Iterable[Architecture]) -> None:
         """Sets the cap of trial ``number``; ``drawn`` are random architectures, looked at where there is a cap."""
         self._cap = math.inf

@@ -377,3 +377,10 @@ def test_the_same_data_grown_by_a_few_rows_starts_from_the_last_winner(tmp_path)
     assert len(after.records) == 3
     assert after.records[0].choices == winner.choices
     assert "many of these rows" in str(after.explain())
+
+
+def test_a_controller_that_is_none_leaves_nothing_behind(tmp_path):
+    with pytest.raises(SearchError, match="choose one of them"):
+        run(tmp_path / "h.db", controller="bayes")
+    with MetaDataset.open(tmp_path / "h.db") as stored:
+        assert not stored.searches()

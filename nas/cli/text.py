@@ -42,7 +42,7 @@ def settings_text(settings: Mapping[str, Value]) -> str:
     """Returns training settings in a few words: learning_rate .03, dropout .1."""
     return ", ".join(
         f"{name.replace('_', ' ')} {value:.2g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
-        for name, value in settings.items()
+        for name, value in sorted(settings.items())
     )
 
 

@@ -58,7 +58,7 @@ def create(controller: ControllerSpec, problem: Problem) -> Controller:
         if controller not in _BY_NAME:
             raise SearchError(
                 f"a controller is one of {', '.join(NAMES)}, a function of a Problem or an Optuna sampler, "
-                f"but got {controller!r};{nearest(controller, NAMES)}"
+                f"but got {controller!r};{nearest(controller, NAMES)} choose one of them."
             )
         return _BY_NAME[controller](problem)
     if not callable(controller):

@@ -48,8 +48,9 @@ class ExportReport:
     milliseconds_per_row: float | None = None
 
     def __str__(self) -> str:
-        checked = "" if self.largest_difference is None else f" (largest difference {self.largest_difference:.0e})"
-        return f"{self.path}{checked}"
+        if self.largest_difference is None:
+            return str(self.path)
+        return f"{self.path} (largest difference {self.largest_difference:.0e}, within tolerance)"
 
 
 def verify(found: PredictAll, predictor: Predictor, data: Dataset) -> tuple[float, int]:

@@ -38,6 +38,7 @@ from nas.result import Result
 from nas.sketch import KIN, kinship
 
 if TYPE_CHECKING:
+    from nas.architecture import Architecture
     from nas.controllers import Controller, ControllerSpec
     from nas.space import Choices, SearchSpace
 
@@ -118,6 +119,7 @@ class Search:
                 self.name, self.info, self.dataset, self.space, self.fidelity, seed, self.device, self.metric
             )
             self._evaluator.check()
+            self._meter.check(self._architectures())
             self._begin()
         except BaseException:
             self._histories.close()
@@ -273,6 +275,12 @@ class Search:
         for what in [what for what, is_so in nameless.items() if is_so and begun is not None]:
             self.notes.append(f"continues {self.name!r}; if the {what} is another one now, pass name=")
         snapshot = self._histories.snapshot(begun.snapshot_last if begun else None)
+        past = self.past = self._histories.past(snapshot.last, without=self.name)
+        self._tell_kin(past)
+        space = self.space if self.goals.plain else self.space.within(self._meter.allows)
+        self.controller = controller_of(
+            self._spec, space, self.seed, past, self.info
+        )  # may refuse: nothing is stored yet
         info = SearchInfo(
             name=self.name,
             dataset=self.info.fingerprint,
@@ -290,21 +298,27 @@ class Search:
         if self._kept.snapshot_digest != snapshot.digest:
             self.notes.append("the history this search began with has changed since: it goes on, but not as a replay")
         self._own = storage.records(search=self.name)
-        past = self._histories.past(snapshot.last, without=self.name)
         records = [r for p in past if p.info.fingerprint == self.info.fingerprint for r in p.records]
         lasting = ("complete", "diverged")  # what failed on another machine may work on this one
         self._past_keys = {r.key: r for r in records if r.purpose == "screen" and r.status in lasting}
-        self.past = past
-        space = self.space if self.goals.plain else self.space.within(self._meter.allows)
-        self.controller = controller_of(self._spec, space, self.seed, past, self.info)
         if not self._kept.account:
             account = account_at_start(self.controller.explain(), self.dataset, self.space, self.device, self.notes)
             self._kept = storage.add_search(replace(self._kept, account=account.to_dict()))
 
+    def _tell_kin(self, past: Sequence[PastDataset]) -> None:
+        others = (p.info for p in past if p.info.fingerprint != self.info.fingerprint)
+        if names := sorted({info.name for info in others if kinship(self.info, info) >= KIN}):
+            self.notes.append(f"many of these rows have been searched on before, as {', '.join(names)}")
+
     def _turn(self, number: int) -> None:
         """Tells the meter which trial is next, and what sizes the space has."""
+        self._meter.turn(number, self._architectures())
+
+    def _architectures(self) -> Iterator[Architecture]:
+        """The default and random architectures of the unlimited space, the same ones whenever they are asked for."""
         rng = np.random.default_rng([self.seed, 1])
-        self._meter.turn(number, (self.space.architecture(self.space.sample(rng)) for _ in range(SIZES)))
+        yield self.space.architecture(self.space.default())
+        yield from (self.space.architecture(self.space.sample(rng)) for _ in range(SIZES))
 
     def _refusal(self, choices: Choices) -> str:
         """Which limit a candidate would exceed, or nothing."""

@@ -221,7 +221,14 @@ def run(code: Path, numbers: Path, batches: Sequence[Raw], names: Sequence[str])
     with tempfile.TemporaryDirectory(prefix="nas-") as folder:
         given, found = Path(folder) / "rows.safetensors", Path(folder) / "found"
         given.write_bytes(_safetensors(rows, {}))
-        words = [str(code), str(numbers), str(given), str(found), json.dumps(list(names)), json.dumps(sys.path)]
+        words = [
+            str(code.resolve()),
+            str(numbers.resolve()),
+            str(given),
+            str(found),
+            json.dumps(list(names)),
+            json.dumps(sys.path),
+        ]
         try:
             done = subprocess.run(
                 [sys.executable, "-I", "-c", _CHECK, *words],
