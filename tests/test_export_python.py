@@ -359,3 +359,12 @@ def test_a_module_used_twice_is_one_module():
     sources = Sources()
     assert builder.call(build, (3,), {}, sources) == "build((3,))"
     assert sources.imports == {"nn": "from torch import nn"}
+
+
+def test_a_relative_path_will_do(tmp_path, monkeypatch):
+    from nas.export import export
+
+    monkeypatch.chdir(tmp_path)
+    predictor, data = model("houses")
+    export(predictor, data, "houses.py")
+    assert (tmp_path / "houses.py").exists()
