@@ -362,8 +362,6 @@ def test_a_module_used_twice_is_one_module():
 
 
 def test_a_relative_path_will_do(tmp_path, monkeypatch):
-    from nas.export import export
-
     monkeypatch.chdir(tmp_path)
     predictor, data = model("houses")
     export(predictor, data, "houses.py")
