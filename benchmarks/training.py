@@ -395,7 +395,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--trials", type=int, default=50, help="of the searches; 0 leaves them out")
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared/datasets/tabular/adult.npz")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", choices=("cpu",), help="rows on a GPU are not written yet")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     rows = [*tables(options.turns), *images(options.turns), identity(), pruned()]

@@ -150,8 +150,10 @@ def test_a_stand_in_is_not_changed_in_place_of_the_default(refused, tmp_path, mo
     monkeypatch.setenv("NAS_HISTORY", str(tmp_path / "file" / "history.db"))
     with MetaDataset.open(tmp_path / "other.db") as store:
         fill(store)
-    refused("merge", tmp_path / "other.db")
-    refused("forget", "s0")
+    assert refused("merge", tmp_path / "other.db")
+    assert refused("forget", "s0")
+    with MetaDataset.open(tmp_path / "other.db", read_only=True) as store:
+        assert "s0" in {search.name for search in store.searches()}
 
 
 def test_the_audit_says_what_is_covered_and_how_far_data_is(said, tmp_path):

@@ -78,12 +78,6 @@ def test_a_search_maximises_what_scikit_learn_measures(name, tmp_path):
     assert f"{record.score:.4f}" in result.report(tmp_path / "r.html").read_text()
 
 
-def test_the_comparison_is_by_the_metric_of_the_search(monkeypatch):
-    result = search("two", metric="roc_auc")
-    monkeypatch.setattr(nas.result, "compare", lambda result, metric: metric)  # itself: tests/test_comparison.py
-    assert result.compare().name == "roc_auc"
-
-
 def test_the_default_metric_by_its_name_is_the_default(tmp_path):
     def begun(metric):
         data = load(rows("two"))
