@@ -66,11 +66,16 @@ def test_from_a_csv_to_predictions_of_new_rows(houses, tmp_path, capfd):
 
 def test_the_history_lists_and_shows_what_was_searched(houses, capsys, tmp_path):
     place = ["--history", str(tmp_path / "team.db")]
-    assert main(["search", str(houses), "--target", "price", "--trials", "2", "--no-compare", *place]) == 0
-    capsys.readouterr()
+    assert main(["search", str(houses), "--target", "price", "--trials", "2", "--no-compare", "--json", *place]) == 0
+    printed = capsys.readouterr()
+    told = json.loads(printed.out)
+    assert "training the best again" in printed.err  # what is for a person goes elsewhere
+    assert (told["trials"], told["comparison"], told["saved"]) == (2, None, None)
+    assert set(told["test"]) == {"r2", "rmse", "nrmse", "mae"}
+    assert told["confirmed"]["purpose"] == "confirm"
     assert main(["history", "list", "--json", *place]) == 0
     (row,) = json.loads(capsys.readouterr().out)
-    assert row["dataset"] == "houses"
+    assert (row["dataset"], row["search"]) == ("houses", told["search"])
     assert row["finished"]
     assert row["records"] == 4  # two trials, both confirmed
     assert main(["history", "show", row["search"][:10], *place]) == 0
@@ -98,6 +103,15 @@ def test_suggestions_are_contained_in_the_space(houses, capsys):
         (["search", "digitz"], "did you mean 'digits'"),
         (["search", "{houses}", "--target", "price", "--trials", "0"], "trials >= 1"),
         (["search", "{houses}", "--target", "price", "--controller", "metta"], "did you mean 'meta'"),
+        (["search", "{houses}", "--target", "price", "--seconds", "-1"], "seconds > 0"),
+        (["search", "{houses}", "--target", "price", "--device", "gpu"], "did you mean 'cuda'"),
+        (["search", "{houses}", "--target", "price", "--device", "cp"], "did you mean 'cpu'"),
+        (["search", "{houses}", "--target", "price", "--metric", "r22"], "did you mean 'r2'"),
+        (["search", "{houses}", "--target", "price", "--task", "regresion"], "did you mean 'regression'"),
+        (["search", "{houses}", "--target", "price", "--max-size", "200kg"], "units b, kb"),
+        (["search", "{houses}", "--target", "price", "--groups", "twon"], "did you mean 'town'"),
+        (["search", "digits", "--task", "clasification"], "did you mean 'classification'"),
+        (["search", "iris", "--target", "species"], "leave target= out"),
         (["search", "{houses}", "--target", "price", "--export", "model.onx"], ".onnx"),
         (["search", "{houses}", "--target", "price", "--history", "{houses}"], "history"),
         (["predict", "{houses}", "{houses}"], "onnx"),
@@ -109,6 +123,28 @@ def test_mistakes_are_answered_in_one_sentence(words, sentence, houses, tmp_path
     assert main(words) == 2
     error = capsys.readouterr().err
     assert sentence.lower() in error.lower()
+    assert error.startswith("nas: ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["serch", "digits"], "did you mean 'search'? `nas --help`"),
+        (["history", "lst"], "did you mean 'list'? `nas history --help`"),
+        (["search", "digits", "--trails", "3"], "'--trails' is not known here; did you mean '--trials'?"),
+        (["search", "digits", "--trails=3"], "did you mean '--trials'?"),
+        (["search", "digits", "--trials", "many"], "--trials: invalid int value: 'many'; `nas search --help`"),
+        (["search"], "required: data"),
+        ([], "required: command"),
+    ],
+)
+def test_words_the_command_line_does_not_know(words, sentence, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    error = capsys.readouterr().err
+    assert caught.value.code == 2
+    assert sentence in error
     assert error.startswith("nas: ")
     assert error.count("\n") == 1
 

@@ -25,6 +25,7 @@ from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_iris, make_classification
 from sklearn.exceptions import NotFittedError
+from sklearn.metrics import f1_score, make_scorer
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -85,6 +86,26 @@ def test_parameters_have_the_defaults_of_a_search():
         name: theirs[name].default for name in ours if name != "random_state"
     }
     assert inspect.signature(NASRegressor) == inspect.signature(NASClassifier)
+
+
+def test_the_metric_is_what_the_search_maximises(tmp_path):
+    X, y = load_iris(return_X_y=True)
+    found = NASClassifier(**QUICK, metric="roc_auc_ovr").fit(X, y)
+    assert found.record_.metric == "roc_auc_ovr"
+    assert clone(found).metric == "roc_auc_ovr"
+    found.save(tmp_path / "iris.nas")
+    assert NASClassifier.load(tmp_path / "iris.nas").metric == "roc_auc_ovr"
+    words = np.array(["no", "yes"])[(y > 0).astype(int)]
+    scorer = make_scorer(f1_score, pos_label="no")  # knows the labels of y, not codes
+    by_word = NASClassifier(**QUICK, metric=scorer).fit(X, words)
+    assert by_word.record_.score > 0.5
+    by_word.save(tmp_path / "words.nas")
+    assert NASClassifier.load(tmp_path / "words.nas").metric is None
+    assert NASRegressor(**QUICK, metric="r2").fit(X, X[:, 0]).record_.metric == "r2"
+    with pytest.raises(NasError, match="did you mean 'roc_auc'"):
+        NASClassifier(**QUICK, metric="roc_acu").fit(X, words)
+    scores = cross_val_score(NASClassifier(**QUICK, metric="accuracy"), X, words, cv=2)
+    assert scores.shape == (2,)
 
 
 def test_one_seed_is_one_network_and_none_draws_one(tmp_path):

@@ -21,7 +21,9 @@ def add_data(command: argparse.ArgumentParser) -> None:
     command.add_argument("--weights", metavar="COLUMN", help="how much a row counts")
     command.add_argument("--validation", metavar="DATA", help="rows to validate every candidate on")
     command.add_argument("--test", metavar="DATA", help="rows to set aside instead of a fifth of DATA")
-    command.add_argument("--task", choices=("classification", "regression"))
+    command.add_argument(
+        "--task", metavar="TASK", help="classification or regression, found from the target unless given"
+    )
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--history", metavar="PLACE", help="learn from this path or URL; 'none' learns from nothing")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ def add(commands: Commands) -> None:
     command.add_argument("search", nargs="?", help="its name, or the beginning of it (all searches)")
     add_place(command)
     command.add_argument("--port", type=int, default=8080, help="0 takes any that is free (%(default)s)")
+    command.add_argument("--json", action="store_true", help="print the address as JSON")
     command.set_defaults(run=_dashboard)
 
 
@@ -40,14 +42,17 @@ def _dashboard(options: argparse.Namespace) -> int:
         wanted = [one_of(names, options.search)] if options.search or not names else names
         server = _server(storage, options.port)
         counts = show(history, wanted, storage, {})
+        address = f"http://{HOST}:{server.server_port}/dashboard/"
         what = wanted[0] if len(wanted) == 1 else f"{len(wanted):,} searches"
-        print(f"{what}: http://{HOST}:{server.server_port}/dashboard/ (Ctrl-C ends it)", flush=True)
+        told = json.dumps({"address": address, "searches": wanted}) if options.json else ""
+        print(told or f"{what}: {address} (Ctrl-C ends it)", flush=True)
         renewal = threading.Thread(target=_renew, args=(history, wanted, storage, counts, stopped), daemon=True)
         renewal.start()
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            print("closed; the records stay where they are")
+            if not options.json:
+                print("closed; the records stay where they are")
         finally:
             stopped.set()
             renewal.join()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from nas.cli import dashboard, history, predict, report, search, suggest
-from nas.errors import NasError
+from nas.errors import NasError, nearest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,8 +33,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that answers a mistake in one sentence, with the nearest word, as the library does."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # commands are parsed by it, too
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            known = re.findall(r"--[a-z][a-z-]*", self.format_usage())
+            self.error(f"{rest[0]!r} is not known here", nearest(rest[0].partition("=")[0], known))
+        return found, rest
+
+    def error(self, message: str, hint: str = "") -> NoReturn:
+        if choice := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message, re.DOTALL):
+            hint = nearest(choice[1], re.findall(r"[a-z]+", choice[2]))
+        self.exit(2, f"nas: {message};{hint} `{self.prog} --help` lists what it takes\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="nas", description="Neural architecture search that remembers.")
+    parser = Parser(prog="nas", description="Neural architecture search that remembers.")
     commands = parser.add_subparsers(required=True, metavar="command")
     for command in (search, suggest, predict, history, report, dashboard):
         command.add(commands)

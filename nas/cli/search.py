@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
-from typing import TYPE_CHECKING
+from contextlib import redirect_stdout
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from nas.cli.arguments import TEST_FRACTION, Commands, add_data, history_of, loaded
 from nas.cli.text import heading, settings_text, trial_line
@@ -14,6 +17,7 @@ from nas.metrics import sign_of
 from nas.readable import in_time
 
 if TYPE_CHECKING:
+    from nas.comparison import Comparison
     from nas.loop import Search
     from nas.record import Record
     from nas.result import Result
@@ -31,14 +35,26 @@ def add(commands: Commands) -> None:
         "--export", metavar="FILE", help="write the network found (.onnx, .pt2, .py) or its architecture (.json, .svg)"
     )
     command.add_argument("--name", help="of the search in the history")
-    command.add_argument("--device", choices=("cpu", "cuda"))
+    command.add_argument("--device", metavar="DEVICE", help="cpu or cuda; a GPU is used where there is one")
     command.add_argument("--max-size", metavar="SIZE", help="of the exported file at most, such as 200kB")
     command.add_argument("--max-latency", metavar="TIME", help="to predict one row at most, such as 1ms")
     command.add_argument("--no-compare", action="store_true", help="leave out the comparison with simpler models")
+    command.add_argument("--json", action="store_true", help="print the outcome as JSON, all else to stderr")
     command.set_defaults(run=_search)
 
 
 def _search(options: argparse.Namespace) -> int:
+    if not options.json:
+        _run(options)
+        return 0
+    with redirect_stdout(sys.stderr):
+        outcome = _run(options)
+    print(json.dumps(outcome, indent=1))
+    return 0
+
+
+def _run(options: argparse.Namespace) -> dict[str, Any]:
+    """Searches, says how it goes, and returns the outcome as JSON values."""
     from nas.export import check_suffix
     from nas.loop import Search
 
@@ -73,12 +89,23 @@ def _search(options: argparse.Namespace) -> int:
         print(f"note: {note}")
     print(result.explain().line)
     print(_found(result), flush=True)
-    saved = f"saved {result.export(options.export)}" if options.export else ""
-    if not options.no_compare:
-        _print_comparison(result)
-    _print_test(result)
-    _print_end(result, options, saved, time.monotonic() - started)
-    return 0
+    saved = result.export(options.export) if options.export else None
+    comparison = None if options.no_compare else _compared(result)
+    metrics = _tested(result)
+    _print_end(result, options, f"saved {saved}" if saved else "", time.monotonic() - started)
+    return {
+        "search": result.name,
+        "history": result.storage,
+        "dataset": result.whole.name,
+        "trials": len(result.records),
+        "best": result.best.to_dict(),
+        "confirmed": result.confirmation.to_dict(),
+        "test": metrics,
+        "comparison": asdict(comparison) | {"advice": comparison.advice} if comparison else None,
+        "saved": {**asdict(saved), "path": str(saved.path)} if saved else None,
+        "notes": list(result.notes),
+        "seconds": time.monotonic() - started,
+    }
 
 
 def _opening(running: Search, rows: int) -> str:
@@ -121,21 +148,27 @@ def _found(result: Result) -> str:
     )
 
 
-def _print_comparison(result: Result) -> None:
+def _compared(result: Result) -> Comparison | None:
+    """Prints the comparison with simpler models and returns it."""
     from nas.training import DivergedError
 
     try:
-        print(result.compare(), flush=True)
+        found = result.compare()
     except DivergedError as error:
         print(f"note: no comparison, a network diverged on one of its splits ({error})")
+        return None
+    print(found, flush=True)
+    return found
 
 
-def _print_test(result: Result) -> None:
+def _tested(result: Result) -> dict[str, float]:
+    """Prints the metrics on the rows set aside and returns them."""
     if result.test is None:
-        return
+        return {}
     metrics = result.test_metrics()
     text = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
     print(f"on the {len(result.test):,} rows set aside, by a network that never saw them: {text}")
+    return metrics
 
 
 def _print_end(result: Result, options: argparse.Namespace, saved: str, seconds: float) -> None:

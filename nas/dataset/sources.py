@@ -100,7 +100,7 @@ def _from_name(data: str | Path, target: str | None) -> Source:
     path = Path(data).expanduser()
     if not path.exists():
         if str(data) in BUNDLED:
-            return _bundled(str(data))
+            return _bundled(str(data), target)
         siblings = [str(path.parent / p.name) for p in path.parent.iterdir()] if path.parent.is_dir() else []
         hint = nearest(str(data), [*BUNDLED, *siblings])
         raise DataError(
@@ -157,16 +157,19 @@ def _from_archive(path: Path, target: str) -> Source:
     )
 
 
-def _bundled(name: str) -> Source:
+def _bundled(name: str, target: str | None) -> Source:
     from sklearn import datasets
 
     bunch = getattr(datasets, f"load_{name}")()
     classes = tuple(str(word) for word in getattr(bunch, "target_names", ()))
+    known = "class" if classes else "target"
+    if target not in (None, known):
+        raise DataError(f"{name} is bundled and predicts its {known!r}, but target={target!r}; leave target= out.")
     return Source(
         bunch.data,
         bunch.target,
         name,
-        "target" if not classes else "class",
+        known,
         classes=classes,
         features=tuple(str(word) for word in bunch.feature_names),
     )

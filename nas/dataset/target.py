@@ -41,8 +41,7 @@ def encode_target(values: np.ndarray, name: str = "y", task: str | None = None) 
         DataError: nothing is left, the target is constant, no two rows share a class, or values are neither numbers
             nor text.
     """
-    if task is not None and task not in TASKS:
-        raise DataError(f"task must be one of {', '.join(TASKS)}, but got {task!r};{nearest(task, TASKS)}")
+    _check_task(task)
     values = _one_column(values, name)
     keep = ~_missing(values, name)
     if not keep.any():
@@ -84,6 +83,7 @@ def encode_parts(
     Raises:
         DataError: as in ``encode_target``, or another row has a class that no known row has.
     """
+    _check_task(task)
     values = [_one_column(part, name) for part in values]
     if named := _named(values, task, classes):
         return named
@@ -108,6 +108,11 @@ def encode_parts(
     left_out = int((~keep).sum())
     notes = (f"{left_out} of {len(keep)} rows have no value of {name!r}: left out",) if left_out else ()
     return Target(y[keep], keep, found.task, found.classes, notes)
+
+
+def _check_task(task: str | None) -> None:
+    if task is not None and task not in TASKS:
+        raise DataError(f"task must be one of {', '.join(TASKS)}, but got {task!r};{nearest(task, TASKS)}")
 
 
 def _named(values: Sequence[np.ndarray], task: str | None, classes: tuple[str, ...]) -> Target | None:

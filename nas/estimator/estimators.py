@@ -27,6 +27,7 @@ from nas.record import Fidelity
 
 if TYPE_CHECKING:
     from nas.controllers import ControllerSpec, Explanation
+    from nas.loop.arguments import MetricSpec
     from nas.metadataset.histories import Source
     from nas.record import Record
     from nas.result import Result
@@ -52,6 +53,7 @@ class _Searcher(BaseEstimator):
         storage: Source = None,
         random_state: int | np.random.RandomState | None = 0,
         fidelity: Fidelity | None = None,
+        metric: MetricSpec = None,
         max_size: str | float | None = None,
         max_latency: str | float | None = None,
         device: str | None = None,
@@ -64,6 +66,7 @@ class _Searcher(BaseEstimator):
         self.storage = storage
         self.random_state = random_state
         self.fidelity = fidelity
+        self.metric = metric
         self.max_size = max_size
         self.max_latency = max_latency
         self.device = device
@@ -97,8 +100,8 @@ class _Searcher(BaseEstimator):
 
         The file holds the network, what it reads raw rows by (names of columns, words of categories, quantiles of
         numbers), labels and parameters. It holds no row of the training data, no code, and neither ``history`` nor
-        ``storage``. Parameters that JSON cannot hold (a space, a sampler, a RandomState) come back as their defaults,
-        which only matters to another ``fit``.
+        ``storage``. Parameters that JSON cannot hold (a space, a sampler, a scorer, a RandomState) come back as their
+        defaults, which only matters to another ``fit``.
 
         Raises:
             ExportError: the file cannot be written.
@@ -177,6 +180,7 @@ class _Searcher(BaseEstimator):
             storage=self.storage,
             seed=self._seed(),
             fidelity=self.fidelity,
+            metric=self.metric,
             max_size=self.max_size,
             max_latency=self.max_latency,
             device=self.device,
@@ -258,6 +262,8 @@ class NASClassifier(ClassifierMixin, _Searcher):
         random_state: Seed of splits, initial weights and draws, >= 0: 0 unless given, so that the same fit is the same.
             ``None`` and a ``RandomState`` draw one at every fit.
         fidelity: Epochs, rows and splits of an evaluation; chosen for the size of the data unless given.
+        metric: What the search maximises: a scorer of scikit-learn or its name, such as ``roc_auc``, or a function
+            ``(estimator, X, y) -> float``, which sees the labels of ``y``. ``score`` stays accuracy, or R².
         max_size: Bytes of the exported ONNX file at most, such as ``"200kB"``.
         max_latency: Time at most to predict one row on one thread, such as ``"1ms"``, measured.
         device: ``cpu`` or ``cuda``; a GPU is used where there is one.

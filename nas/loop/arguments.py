@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 from nas.dataset import Dataset
-from nas.errors import SearchError
+from nas.errors import SearchError, nearest
 from nas.metrics import Metric, find_metric
 from nas.record import Fidelity
 
@@ -36,7 +36,18 @@ def check_types(space: object, fidelity: object, seconds: object) -> None:
     for name, value, kind in expected:
         if value is not None and not isinstance(value, kind):
             wanted = getattr(kind, "__name__", "number")
-            raise SearchError(f"`{name}` must be a {wanted} or left out, but got {value!r}.")
+            hint = _spaces_like(value) if name == "space" and isinstance(value, str) else ""
+            raise SearchError(f"`{name}` must be a {wanted} or left out, but got {value!r}.{hint}")
+
+
+def _spaces_like(word: str) -> str:
+    import search_spaces
+
+    names = [name for name in search_spaces.__all__ if not name.startswith("default")]
+    near = nearest(word, names)
+    return (
+        f" Those ready to use are functions of search_spaces ({', '.join(names)});{near or ' pass what one returns.'}"
+    )
 
 
 def default_space(dataset: Dataset) -> SearchSpace:
@@ -71,7 +82,8 @@ def device_of(device: str | None) -> str:
     if device is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device not in ("cpu", "cuda"):
-        raise SearchError(f"`device` must be 'cpu' or 'cuda', but got {device!r}.")
+        meant = nearest(device, ("cpu", "cuda")) if device != "gpu" else " did you mean 'cuda'?"
+        raise SearchError(f"`device` must be 'cpu' or 'cuda', or be left out, but got {device!r};{meant}")
     if device == "cuda" and not torch.cuda.is_available():
         raise SearchError("device 'cuda' needs a GPU that torch can see, and there is none; use device='cpu'.")
     return device

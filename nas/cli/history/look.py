@@ -23,7 +23,7 @@ def add(commands: Commands) -> None:
     audited = commands.add_parser("audit", help="what a search could learn from, and how near your data is to it")
     audited.add_argument("--data", help="your data, as `nas search` takes it")
     audited.add_argument("--target", help="the column to predict")
-    audited.add_argument("--task", choices=("classification", "regression"))
+    audited.add_argument("--task", metavar="TASK", help="classification or regression")
     for command, run in ((listed, _list), (shown, _show), (audited, _audit)):
         add_place(command)
         command.add_argument("--json", action="store_true", help="print JSON")
