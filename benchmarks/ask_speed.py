@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measured_space import MeasuredSpace, identity
 from benchmarks.record import write
 from benchmarks.table import Table, described, space_of
 from benchmarks.transfer import factory
 from nas.controllers import Problem
 from nas.record import PastDataset
+from nas.space.measured import MeasuredSpace, identity
 
 OPERATIONS = tuple("abcdef")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))

@@ -31,12 +31,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measured_space import MeasuredSpace, identity
 from nas.errors import DataError
 from nas.metadataset import MetaDataset, shipped
 from nas.operations import BUILTIN, Operation
 from nas.record import DatasetInfo, Fidelity, Outcome, PastDataset, Record
 from nas.space import Choice, Choices, Op, SearchSpace, Value
+from nas.space.measured import MeasuredSpace, identity
 
 NEEDS = {
     "edge_op": ("source", "target"),

@@ -32,7 +32,6 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measured_space import identity
 from benchmarks.record import circumstances
 from benchmarks.rivals import RIVALS
 from benchmarks.standing import Run, draw, printed, summary
@@ -41,6 +40,7 @@ from nas.controllers import NAMES, Controller, Problem, create
 from nas.errors import SearchError, nearest
 from nas.metadataset import MetaDataset
 from nas.record import PastDataset, SearchInfo
+from nas.space.measured import identity
 
 CORRUPTIONS = ("none", "shuffle", "negate", "half")
 SMALL, SMALL_RECORDS, SMALL_EVALUATIONS = 200, 32, 60

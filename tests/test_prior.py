@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +12,9 @@ from nas.controllers import Problem
 from nas.controllers.beliefs import ALIKE, AVERAGE, beliefs, kinds
 from nas.controllers.lessons import lessons
 from nas.controllers.meta import MetaController
-from nas.controllers.prior import Prior, fit, key_of
+from nas.controllers.prior import fit
 from nas.controllers.resemblance import FEWEST_DATASETS
-from nas.errors import HistoryError, SearchError, SpaceError
+from nas.errors import HistoryError
 from nas.record import Fidelity, Outcome, PastDataset
 from nas.space import Choice, Choices, Float, SearchSpace
 
@@ -242,59 +240,6 @@ def test_history_that_contradicts_itself_is_believed_less() -> None:
         for p in (agree, turned)
     ]
     assert average[0] > average[1] + 0.05
-
-
-# ---- files -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_prior_survives_its_files(tmp_path: Path) -> None:
-    problem = Problem(grown(), past=kinds_of_data(FEWEST_DATASETS), metafeatures={"kind": 1.0, "noise": 0.1}, seed=2)
-    prior = fit(problem)
-    prior.to_file(tmp_path / "prior.json")
-    back = Prior.from_file(tmp_path / "prior.json")
-    assert back.key == key_of(problem)
-    X = prior.columns.encode(sampled(grown(), 30))
-    for a, b in zip(
-        prior.towards(problem.metafeatures).means(X), back.towards(problem.metafeatures).means(X), strict=True
-    ):
-        np.testing.assert_array_equal(a, b)
-    assert back.towards({}).beliefs() == prior.towards({}).beliefs()
-    told = [MetaController(problem, pool=40, prior=p).ask(3) for p in (prior, back)]
-    assert told[0] == told[1] == MetaController(problem, pool=40).ask(3)
-
-
-def test_a_prior_of_another_space_is_refused() -> None:
-    prior = fit(Problem(grown("one"), past=()))
-    with pytest.raises(SearchError, match="'one'"):
-        MetaController(Problem(grown("other")), prior=prior)
-
-
-def test_the_key_changes_with_history_and_space() -> None:
-    problem = Problem(grown(), past=kinds_of_data(4))
-    keys = {
-        key_of(problem),
-        key_of(replace(problem, past=kinds_of_data(5))),
-        key_of(replace(problem, space=grown(top=1.0))),
-    }
-    assert len(keys) == 3
-    assert key_of(replace(problem, seed=7, dataset="d")) == key_of(problem)
-
-
-def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "prior.json"
-    with pytest.raises(HistoryError, match="beside it"):
-        Prior.from_file(path)
-    fit(Problem(grown(), past=kinds_of_data(4))).to_file(path)
-    words = json.loads(path.read_text())
-    path.write_text(json.dumps({**words, "format": 99}))
-    with pytest.raises(HistoryError, match="fit it again"):
-        Prior.from_file(path)
-    path.write_text(json.dumps({**words, "columns": {**words["columns"], "encoding": "steps/0"}}))
-    with pytest.raises(SpaceError, match="fit again"):
-        Prior.from_file(path)
-    path.write_text(json.dumps({**words, "arrays": "0"}))
-    with pytest.raises(HistoryError, match="belong together"):
-        Prior.from_file(path)
 
 
 # ---- the account -----------------------------------------------------------------------------------------------------

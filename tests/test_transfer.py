@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.measured_space import identity
 from benchmarks.rivals import RIVALS
 from benchmarks.rivals.gaussian import Process, pool, standardised
 from benchmarks.rivals.rgpe import ranking_loss
@@ -19,6 +18,7 @@ from benchmarks.transfer import Protocol, factory, main, past_of, search
 from nas.controllers import Problem
 from nas.errors import DataError, SearchError
 from nas.metadataset import MetaDataset
+from nas.space.measured import identity
 
 OPS = ["none", "skip", "zero", "identity"]
 DECISIONS = [

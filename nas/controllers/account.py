@@ -14,7 +14,7 @@ from nas.controllers.resemblance import FEWEST_DATASETS
 
 if TYPE_CHECKING:
     from nas.controllers.base import Told
-    from nas.controllers.prior import Expectation
+    from nas.controllers.prior import Expectation, Prior
     from nas.record import Record
     from nas.surrogate import Part
 
@@ -47,7 +47,7 @@ def account(
         notes.append(
             f"{expectation.tasks - here} datasets were searched in other spaces: heard as far as these share words"
         )
-    notes += _about_likeness(expectation) + _about_trust(now, told, parts) + _about_worth(told.records, own)
+    notes += [_about_likeness(expectation), *_about_trust(now, told, parts), *_about_worth(told.records, own)]
     if expectation.same:
         what = "a dataset with many of these rows" if problem.kin else "this very dataset"
         notes.append(f"{what} has been searched before: its winner is tried first")
@@ -82,17 +82,22 @@ def _divided(amounts: np.ndarray) -> np.ndarray:
     return amounts / total if total > 0 else np.full(len(amounts), 1.0 / max(len(amounts), 1))
 
 
-def _about_likeness(expectation: Expectation) -> list[str]:
-    found = expectation.prior.resemblance
+def about_likeness(prior: Prior) -> str:
+    """Returns whether what a dataset is like changes what is expected of it, and why not where it does not."""
+    found = prior.resemblance
     if found is None:
-        return [f"what a dataset is like is taken into account from {FEWEST_DATASETS} past datasets on"]
+        return f"what a dataset is like is taken into account from {FEWEST_DATASETS} past datasets on"
     gain = f"correlation {found.gain:+.3f} ±{found.error:.3f} on past datasets"
-    if not expectation.prior.described:
-        return [f"what a dataset is like is not used: it foretold no more than the average of all ({gain})"]
-    if not expectation.described:
-        return ["what a dataset is like is not used: this one is unlike every past one"]
+    if not prior.described:
+        return f"what a dataset is like is not used: it foretold no more than the average of all ({gain})"
     loud = [found.names[i] for i in np.argsort(-found.weights, kind="stable")[:3] if found.weights[i] > 0]
-    return [f"what a dataset is like is used ({gain}); it shows most in {', '.join(loud)}"]
+    return f"what a dataset is like is used ({gain}); it shows most in {', '.join(loud)}"
+
+
+def _about_likeness(expectation: Expectation) -> str:
+    if expectation.prior.described and not expectation.described:
+        return "what a dataset is like is not used: this one is unlike every past one"
+    return about_likeness(expectation.prior)
 
 
 def _about_trust(now: Sequence[Part], told: Told, parts: Callable[[int | None], list[Part]]) -> list[str]:

@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nas.record import PastDataset, Record
     from nas.space import Choices, SearchSpace
 
@@ -44,6 +46,7 @@ class Problem:
         kin: Fingerprints of past datasets that are this one grown or cut down: last week's, for example.
         task: "classification" or "regression".
         kind: "tabular" or "image".
+        priors: Folder in which what a past teaches is kept once it was worked out; None for nowhere.
     """
 
     space: SearchSpace
@@ -54,6 +57,7 @@ class Problem:
     kin: frozenset[str] = frozenset()
     task: str = "classification"
     kind: str = "tabular"
+    priors: Path | None = None
 
 
 @dataclass(frozen=True)

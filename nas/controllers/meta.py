@@ -23,12 +23,13 @@ import numpy as np
 from nas.controllers.account import account
 from nas.controllers.base import Explanation, Problem, Told, fresh, generator, identity
 from nas.controllers.candidates import Group, Pool, computation
-from nas.controllers.prior import Expectation, Prior, fit
+from nas.controllers.stored import prior_of
 from nas.errors import SearchError
 from nas.surrogate import Observations, Part, improvement, posterior, squash
 
 if TYPE_CHECKING:
     from nas.controllers.base import Controller, Identity
+    from nas.controllers.prior import Expectation, Prior
     from nas.record import Record
     from nas.space import Choices
 
@@ -109,12 +110,17 @@ class MetaController:
             square += part.weight * (part.deviation(at, observed, slope) ** 2 + expected**2)
         return mean, np.sqrt(np.maximum(square - mean**2, 1e-12))
 
+    @property
+    def described(self) -> bool:
+        """Whether what the dataset is like changes what is expected."""
+        return self._expectation.described
+
     # ---- what is known, computed when first asked for ----------------------------------------------------------------
 
     @cached_property
     def prior(self) -> Prior:
         """What history teaches."""
-        return self._given or fit(self._problem)
+        return self._given or prior_of(self._problem)
 
     @cached_property
     def _expectation(self) -> Expectation:

@@ -1,4 +1,4 @@
-"""What history teaches before anything is trained: fitted once, offline, kept as two files, used by many searches.
+"""What history teaches before anything is trained: fitted once, offline, kept (``stored.py``), used by many searches.
 
 Lessons of past datasets -> columns (``steps/1``) -> a hierarchy of tasks (what they have in common, how each deviates)
 -> how far which way of believing it foretells a new dataset, and which meta-features tell who is alike; both are asked
@@ -8,11 +8,8 @@ new dataset until ``towards``.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,15 +18,13 @@ from nas.controllers.beliefs import beliefs, learned_masses, main_directions, st
 from nas.controllers.elsewhere import translated
 from nas.controllers.lessons import ELSEWHERE, Lesson, lessons
 from nas.controllers.resemblance import Resemblance, agreement, learn
-from nas.encoding import STEPS, Steps
-from nas.errors import HistoryError
+from nas.encoding import Steps
 from nas.surrogate import Belief, Hierarchy, Smoothness
 
 if TYPE_CHECKING:
     from nas.controllers.base import Problem
     from nas.space import Choices
 
-FORMAT = 1
 MOST_RECORDS = 2000  # of all datasets together: the hierarchy is exact, its time grows with the cube
 FIT_RECORDS = 480  # of those, for the length scales
 REFERENCES = 400  # candidates at which the preferences of datasets are compared
@@ -56,7 +51,6 @@ class Prior:
     """What T lessons teach.
 
     Attributes:
-        key: Digest of the history, the space and the encoding it was fitted to.
         space: Name of the space.
         columns: How candidates are encoded.
         lessons: [T]
@@ -68,7 +62,6 @@ class Prior:
         directions: [., T] combinations of lessons in which most of their deviations lie.
     """
 
-    key: str
     space: str
     columns: Steps
     lessons: tuple[Taught, ...]
@@ -105,81 +98,6 @@ class Prior:
             shares = self.resemblance.amount * shares
         known = tuple(i for i, lesson in enumerate(self.lessons) if lesson.fingerprint in same)
         return Expectation(self, shares, distance, known)
-
-    # ---- as files ----------------------------------------------------------------------------------------------------
-
-    def to_file(self, path: Path | str) -> None:
-        """Writes ``path`` (JSON) and, beside it, the arrays as ``.safetensors``."""
-        from safetensors.numpy import save_file
-
-        path = Path(path)
-        h, r = self.hierarchy, self.resemblance
-        arrays = {"theta": self.smoothness.theta}
-        if h is not None:
-            arrays |= {"C": h.C.astype(np.uint8), "z": h.z, "owner": h.owner, "group": h.group, "alpha": h.alpha}
-            arrays["directions"] = self.directions
-        if r is not None:
-            arrays |= {"metafeatures": r.known, "weights": r.weights}
-        save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, path.with_suffix(".safetensors"))
-        words = {
-            "format": FORMAT,
-            "key": self.key,
-            "space": self.space,
-            "columns": self.columns.to_dict(),
-            "lessons": [{**vars(lesson), "winners": list(lesson.winners)} for lesson in self.lessons],
-            "ignored": dict(self.ignored),
-            "variances": [self.smoothness.common, self.smoothness.own, self.smoothness.noise],
-            "masses": dict(self.masses),
-            "resemblance": None
-            if r is None
-            else {k: getattr(r, k) for k in ("names", "reach", "amount", "far", "gain", "error")},
-            "arrays": hashlib.sha256(path.with_suffix(".safetensors").read_bytes()).hexdigest(),
-        }
-        path.write_text(json.dumps(words, indent=1) + "\n")
-
-    @classmethod
-    def from_file(cls, path: Path | str) -> Prior:
-        """Returns the prior that ``to_file`` wrote.
-
-        Raises:
-            HistoryError: If the files are missing, of another format, or do not belong together.
-        """
-        from safetensors.numpy import load
-
-        path = Path(path)
-        try:
-            words = json.loads(path.read_text())
-            content = path.with_suffix(".safetensors").read_bytes()
-        except (OSError, ValueError) as error:
-            raise HistoryError(
-                f"a prior is a .json with a .safetensors beside it, but {path} is not: {error}"
-            ) from error
-        if not isinstance(words, dict) or words.get("format") != FORMAT:
-            raise HistoryError(f"a prior must be of format {FORMAT}, but {path} is not; fit it again.")
-        if words["arrays"] != hashlib.sha256(content).hexdigest():
-            raise HistoryError(f"the two files of a prior belong together, but {path} has other arrays; fit it again.")
-        arrays = load(content)
-        smoothness = Smoothness(arrays["theta"], *words["variances"])
-        hierarchy = None
-        if "C" in arrays:
-            C, z, owner, group, alpha = (arrays[name] for name in ("C", "z", "owner", "group", "alpha"))
-            hierarchy = Hierarchy(C.astype(float), z, owner, group, smoothness, alpha)
-        r = words["resemblance"]
-        return cls(
-            words["key"],
-            words["space"],
-            Steps.from_dict(words["columns"]),
-            tuple(Taught(**{**each, "winners": tuple(each["winners"])}) for each in words["lessons"]),
-            words["ignored"],
-            smoothness,
-            hierarchy,
-            words["masses"],
-            r
-            and Resemblance(
-                known=arrays["metafeatures"], weights=arrays["weights"], **{**r, "names": tuple(r["names"])}
-            ),
-            arrays.get("directions", np.zeros((0, 0))),
-        )
 
 
 @dataclass(frozen=True)
@@ -222,15 +140,6 @@ class Expectation:
         return stacked(heads, self.shares, self.prior.directions)
 
 
-def key_of(problem: Problem) -> str:
-    """Returns a digest of all a prior is fitted to: records of the past, the space, encoding and format."""
-    words: list[object] = [FORMAT, STEPS, problem.space.fingerprint]
-    for past in problem.past:
-        words.append((past.info.fingerprint, past.info.family, sorted(past.info.metafeatures.items())))
-        words += [(r.key, r.score, r.status, r.purpose) for r in past.records]
-    return hashlib.sha256(repr(words).encode()).hexdigest()
-
-
 def fit(problem: Problem, seed: int = 0) -> Prior:
     """Returns what the past of ``problem`` teaches about its space; seconds, most of them in one Cholesky.
 
@@ -252,7 +161,7 @@ def fit(problem: Problem, seed: int = 0) -> Prior:
     taught = [*here, *foreign]
     usual = Smoothness.usual(columns.base)
     names = tuple(_kept(lesson) for lesson in taught)
-    empty = Prior(key_of(problem), space.name, columns, names, ignored, usual, None, {}, None, np.zeros((0, 0)))
+    empty = Prior(space.name, columns, names, ignored, usual, None, {}, None, np.zeros((0, 0)))
     if not taught:
         return empty
     hierarchy = _hierarchy(taught, columns, seed)

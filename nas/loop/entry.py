@@ -153,6 +153,6 @@ def suggest(
     space = space or default_space(dataset)
     info = describe(dataset)
     with Histories(history, None, read_only=history != YOURS) as histories:
-        asked = controller_of(controller, space, seed, histories.past(), info).ask(k)
+        asked = controller_of(controller, space, seed, histories.past(), info, histories.priors).ask(k)
     found = {str(sorted(c.items())): Suggestion(c, space.architecture(c), space.settings(c)) for c in asked}
     return list(found.values())  # fewer than k where the space holds no more

@@ -38,6 +38,8 @@ from nas.result import Result
 from nas.sketch import KIN, kinship
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nas.architecture import Architecture
     from nas.controllers import Controller, ControllerSpec
     from nas.space import Choices, SearchSpace
@@ -279,7 +281,7 @@ class Search:
         self._tell_kin(past)
         space = self.space if self.goals.plain else self.space.within(self._meter.allows)
         self.controller = controller_of(
-            self._spec, space, self.seed, past, self.info
+            self._spec, space, self.seed, past, self.info, self._histories.priors
         )  # may refuse: nothing is stored yet
         info = SearchInfo(
             name=self.name,
@@ -350,9 +352,14 @@ class Search:
 
 
 def controller_of(
-    spec: ControllerSpec, space: SearchSpace, seed: int, past: tuple[PastDataset, ...], info: DatasetInfo
+    spec: ControllerSpec,
+    space: SearchSpace,
+    seed: int,
+    past: tuple[PastDataset, ...],
+    info: DatasetInfo,
+    priors: Path | None,
 ) -> Controller:
-    """The controller for a problem, told nothing yet."""
+    """The controller for a problem, told nothing yet; ``priors`` is where what the past teaches is kept."""
     from nas.controllers import Problem, create
 
     problem = Problem(
@@ -364,6 +371,7 @@ def controller_of(
         kin=frozenset(p.info.fingerprint for p in past if kinship(info, p.info) >= KIN),
         task=info.task,
         kind=info.kind,
+        priors=priors,
     )
     return create(spec, problem)
 

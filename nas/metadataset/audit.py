@@ -79,10 +79,10 @@ class Audit:
 def audit(past: Sequence[PastDataset], new: DatasetInfo | None = None) -> Audit:
     """Returns what past datasets cover, and where ``new`` lies among them."""
     infos = [each.info for each in past]
-    families = _families(infos)
+    family_of = families(infos)
     records: Counter[int] = Counter()
     spaces: dict[str, Counter[str]] = {}
-    for each, family in zip(past, families, strict=True):
+    for each, family in zip(past, family_of, strict=True):
         records[family] += len(each.records)
         for record in each.records:
             spaces.setdefault(record.space, Counter())[each.info.fingerprint] += 1
@@ -93,11 +93,11 @@ def audit(past: Sequence[PastDataset], new: DatasetInfo | None = None) -> Audit:
         families={f"{infos[first].name} {infos[first].fingerprint[:6]}": n for first, n in records.most_common()},
         effective=float(1.0 / (shares**2).sum()) if len(shares) else 0.0,
         spaces=tuple(Covered(name, len(found), found.total()) for name, found in sorted(spaces.items())),
-        near=None if new is None else _place(new, infos, np.array(families, dtype=np.int64)),
+        near=None if new is None else _place(new, infos, np.array(family_of, dtype=np.int64)),
     )
 
 
-def _families(infos: Sequence[DatasetInfo]) -> list[int]:
+def families(infos: Sequence[DatasetInfo]) -> list[int]:
     """Returns the family of each dataset: of those of one origin or with common rows the index of the first."""
     parents = list(range(len(infos)))
 
@@ -118,7 +118,7 @@ def _families(infos: Sequence[DatasetInfo]) -> list[int]:
 
 
 def _place(new: DatasetInfo, infos: Sequence[DatasetInfo], families: np.ndarray) -> Place:
-    """Returns where ``new`` lies; families [n] as ``_families`` gives them."""
+    """Returns where ``new`` lies; families [n] as ``families`` gives them."""
     shares = [1.0 if info.fingerprint == new.fingerprint else kinship(new, info) for info in infos]
     kin = sorted((-share, index) for index, share in enumerate(shares) if share >= KIN)
     away = distances([new.metafeatures, *(info.metafeatures for info in infos)])

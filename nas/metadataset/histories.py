@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from os import PathLike
+from pathlib import Path
 
 from nas.metadataset.knowledge import shipped_past
 from nas.metadataset.lazy import together
@@ -51,9 +52,13 @@ class Histories:
 
     def past(self, as_of: int | None = None, without: str = "") -> tuple[PastDataset, ...]:
         """Past datasets, the shipped ones first, without the records of the search ``without``."""
-        found = together(self._shipped, self.history.past(as_of) if self.history is not None else [])
-        kept = [PastDataset(p.info, tuple(r for r in p.records if r.search != without)) for p in found]
-        return tuple(p for p in kept if p.records)
+        own = self.history.past(as_of, without) if self.history is not None else []
+        return tuple(together(self._shipped, own))
+
+    @property
+    def priors(self) -> Path | None:
+        """The folder in which what this history teaches is kept; None where nothing can lie beside it."""
+        return None if self.history is None else self.history.priors
 
     def counted(self, past: tuple[PastDataset, ...]) -> str:
         """How many past datasets there are, in words."""

@@ -1,19 +1,22 @@
 """Records as they lie in a history, parsed where they are looked at: a search reads all of the past, little of each.
 
-Belongs here: ``StoredRecord``, which is a ``Record`` in every respect. A history of 100,000 records opens in seconds
-because learning curves, costs and choices stay texts until someone asks for them; what is unsound in such a text is a
-HistoryError at that moment. Writing, packs and ``MetaDataset.records`` check every field at once (``rows``).
+Belongs here: ``StoredRecord``, which is a ``Record`` in every respect, and ``StoredPast``, a ``PastDataset`` whose
+records stay in the database until someone asks for them. A history of 100,000 records opens in seconds because learning
+curves, costs and choices stay texts until then; what is unsound in such a text is a HistoryError at that moment.
+Writing, packs and ``MetaDataset.records`` check every field at once (``rows``).
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from nas.architecture import Architecture
-from nas.metadataset.rows import COLUMNS, record_of
+from nas.errors import HistoryError
+from nas.metadataset.rows import COLUMNS, digest_of_row, dumps, record_of, row_of
 from nas.record import PURPOSES, STATUSES, DatasetInfo, Fidelity, PastDataset, Record, Status
 
 _NAMES = tuple(COLUMNS)
@@ -97,15 +100,84 @@ class Stored:
         return self._fidelities[numbers]
 
 
+class StoredPast(PastDataset):
+    """A dataset of the past with records that are read when they are looked at; made by ``stored``.
+
+    Equal to the ``PastDataset`` of the same content, and pickled as one.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "records" or "_read" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        records = in_order(self.__dict__["_read"](self.info.fingerprint))
+        if len(records) != self.__dict__["_count"]:
+            raise HistoryError(f"the history was changed while {self.info.name!r} was read from it; do this again.")
+        self.__dict__["records"] = records
+        return records
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PastDataset):
+            return NotImplemented
+        return self.info == other.info and self.records == other.records
+
+    __hash__ = PastDataset.__hash__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PastDataset, (self.info, self.records)
+
+
+def stored(
+    infos: Iterable[DatasetInfo], digests: Mapping[str, Sequence[str]], read: Callable[[str], Sequence[Record]]
+) -> list[PastDataset]:
+    """Returns each dataset that has records, by fingerprint.
+
+    Args:
+        infos: What is known of datasets.
+        digests: Of the records of each dataset, by fingerprint.
+        read: Returns the records of a dataset in any order.
+    """
+    known, found = {info.fingerprint: info for info in infos}, []
+    for fingerprint in sorted(known.keys() & digests.keys()):
+        made = object.__new__(StoredPast)
+        info, content = known[fingerprint], made.__dict__
+        content.update(info=info, _read=read, _count=len(digests[fingerprint]))
+        content["_digest"] = _digest(info, digests[fingerprint])
+        found.append(made)
+    return list[PastDataset](found)
+
+
+def digest_of(past: PastDataset) -> str:
+    """Returns what two past datasets share exactly if their descriptions and their records are equal.
+
+    Of what lies in a database it is known without reading the records.
+    """
+    known = past.__dict__.get("_digest")
+    return known or _digest(past.info, [digest_of_row(_row(record)) for record in past.records])
+
+
+def _digest(info: DatasetInfo, digests: Sequence[str]) -> str:
+    """As ``MetaDataset.snapshot`` has it: in whatever order records came."""
+    total = sum(int(digest, 16) for digest in digests) % 2**256
+    return hashlib.sha256(f"{len(digests)}:{total}:{dumps(info.to_dict())}".encode()).hexdigest()
+
+
+def _row(record: Record) -> Mapping[str, Any]:
+    values = record.__dict__.get("_values")
+    return row_of(record) if values is None else dict(zip(_NAMES, values, strict=True))
+
+
+def in_order(records: Iterable[Record]) -> tuple[Record, ...]:
+    """Returns records of one dataset in an order that depends on the content alone."""
+    return tuple(sorted(records, key=lambda record: (record.search, record.number, record.purpose)))
+
+
 def grouped(infos: Iterable[DatasetInfo], records: Iterable[Record]) -> list[PastDataset]:
     """Returns each dataset that has records with them, in an order that depends on the content alone."""
     found: dict[str, list[Record]] = {}
     for record in records:
         found.setdefault(record.dataset, []).append(record)
-    for group in found.values():
-        group.sort(key=lambda record: (record.search, record.number, record.purpose))
     known = {info.fingerprint: info for info in infos}
-    return [PastDataset(known[name], tuple(found[name])) for name in sorted(known) if name in found]
+    return [PastDataset(known[name], in_order(found[name])) for name in sorted(known) if name in found]
 
 
 def together(first: Sequence[PastDataset], second: Sequence[PastDataset]) -> list[PastDataset]:

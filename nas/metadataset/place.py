@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sqlite3
@@ -42,6 +43,17 @@ def default() -> Path | str:
     import platformdirs
 
     return Path(platformdirs.user_data_dir("nas", appauthor=False)) / "history.db"
+
+
+def priors(place: str) -> Path:
+    """Returns the folder for what was learned from a history: beside its file, for an address in the user's data."""
+    if "://" not in place:
+        path = Path(place)
+        return path.with_name(f"{path.name}.priors")
+    import platformdirs
+
+    digest = hashlib.sha256(place.encode()).hexdigest()
+    return Path(platformdirs.user_data_dir("nas", appauthor=False)) / f"{digest[:16]}.priors"
 
 
 def writable(path: Path) -> tuple[Path, str]:

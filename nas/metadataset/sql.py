@@ -96,6 +96,11 @@ def open_memory() -> sa.Engine:
     return engine
 
 
+def is_memory(engine: sa.Engine) -> bool:
+    """Returns whether what an engine holds ends with it."""
+    return isinstance(engine.pool, StaticPool)
+
+
 def open_url(url: str, *, read_only: bool) -> tuple[sa.Engine, str, str]:
     """Returns a checked engine over any database SQLAlchemy reaches, its address without the password, and a notice."""
     try:

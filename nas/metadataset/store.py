@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from nas.architecture import Architecture
 from nas.errors import HistoryError, nearest
 from nas.metadataset import place as places
-from nas.metadataset.lazy import Stored, grouped
+from nas.metadataset.lazy import Stored, grouped, stored
 from nas.metadataset.merging import Merged, Removed, home_of
 from nas.metadataset.place import MEMORY
 from nas.metadataset.rows import COLUMNS, Row, digest_of_row, dumps, loads, record_of, row_of
@@ -207,23 +207,29 @@ class MetaDataset:
             wanted = wanted.where(table.c.id <= as_of)
         return [self._record(row) for row in self._rows(wanted)]
 
-    def past(self, as_of: int | None = None) -> list[PastDataset]:
+    def past(self, as_of: int | None = None, without: str = "") -> list[PastDataset]:
         """Returns each dataset with its records, ordered by content alone: two copies of a history give the same.
 
-        as_of: records up to this id only. Datasets without a record are left out. Choices, architectures, settings and
-        outcomes are parsed when they are looked at; one that is unsound is a HistoryError then. 100,000 records took
-        1.5 s and .3 GB.
+        as_of: records up to this id only. without: a search whose records are left out. Datasets without a record are
+        left out. Records stay in a file or database until those of a dataset are looked at; choices, architectures,
+        settings and outcomes are parsed when they are; one that is unsound is a HistoryError then.
         """
         from nas.metadataset import sql
 
-        table = sql.RECORDS
-        wanted = sql.sa.select(*(table.c[name] for name in COLUMNS))
-        if as_of is not None:
-            wanted = wanted.where(table.c.id <= as_of)
-        stored = Stored(self._parsed())
+        table, last = sql.RECORDS, self._last(as_of)
+        wanted = sql.sa.and_(table.c.id <= last, table.c.search != without)
+        if sql.is_memory(self._engine):  # gone when it is closed
+            return grouped(self.datasets(), self._stored(wanted))
+        digests: dict[str, list[str]] = {}
         with self._reading() as connection:
-            records = [stored.record(row) for row in connection.execute(wanted)]
-        return grouped(self.datasets(), records)
+            for name, digest in connection.execute(sql.sa.select(table.c.dataset, table.c.digest).where(wanted)):
+                digests.setdefault(name, []).append(digest)
+        try:
+            return stored(
+                self.datasets(), digests, lambda name: self._stored(sql.sa.and_(wanted, table.c.dataset == name))
+            )
+        except (TypeError, ValueError) as error:
+            raise self._damaged() from error
 
     def counts(self, as_of: int | None = None) -> dict[str, int]:
         """Returns how many records each search has, by name."""
@@ -245,18 +251,15 @@ class MetaDataset:
         from nas.metadataset import sql
 
         table, known = sql.RECORDS, sql.DATASETS
+        last = self._last(as_of)
         with self._reading() as connection:
-            last = int(connection.scalar(sql.sa.select(sql.sa.func.max(table.c.id))) or 0)
-            last = last if as_of is None else min(last, as_of)
             digests = connection.scalars(sql.sa.select(table.c.digest).where(table.c.id <= last)).all()
             used = sql.sa.exists().where(table.c.dataset == known.c.fingerprint, table.c.id <= last)
             infos = connection.scalars(sql.sa.select(known.c.info).where(used)).all()
         try:
             total = sum(int(text, 16) for text in digests)
         except (TypeError, ValueError) as error:
-            raise HistoryError(
-                f"The history {self.place} is damaged (a digest is none); restore it from a copy or a pack."
-            ) from error
+            raise self._damaged() from error
         total += sum(int(hashlib.sha256(text.encode()).hexdigest(), 16) for text in infos)
         text = f"{len(digests)}:{total % _MODULUS}"
         return Snapshot(last, hashlib.sha256(text.encode()).hexdigest())
@@ -283,6 +286,7 @@ class MetaDataset:
             for table in (records, searches):
                 touched -= set(connection.scalars(sa.select(table.c.dataset).where(table.c.dataset.in_(touched))))
             datasets = _remove_datasets(connection, sorted(touched))
+        self._forget_priors()
         return Removed(datasets, (search,), int(removed), sql.tidy(self._engine))
 
     def forget_dataset(self, fingerprint: str) -> Removed:
@@ -298,7 +302,23 @@ class MetaDataset:
             datasets = _remove_datasets(connection, [fingerprint])
             if not datasets and not names:
                 raise HistoryError(f"There is no dataset {fingerprint[:80]!r} in {self.place}; nothing was removed.")
+        self._forget_priors()
         return Removed(datasets, tuple(sorted(names)), int(removed), sql.tidy(self._engine))
+
+    @property
+    def priors(self) -> Path | None:
+        """The folder for what was learned from this history: beside a file, else the user's; None for one in memory.
+
+        It may be deleted at any time, and is emptied when something is forgotten.
+        """
+        from nas.metadataset import sql
+
+        return None if sql.is_memory(self._engine) else places.priors(self.place)
+
+    def _forget_priors(self) -> None:
+        """Removes what was learned from this history: it tells of what is forgotten."""
+        for path in [] if self.priors is None else [p for p in self.priors.glob("*") if p.is_file()]:
+            path.unlink(missing_ok=True)
 
     def older_copies(self) -> list[Path]:
         """Returns the files that hold this history as it was before upgrades; what is forgotten stays in them."""
@@ -420,6 +440,27 @@ class MetaDataset:
                 name: int(connection.scalar(sql.sa.select(count).select_from(table)) or 0)
                 for name, table in tables.items()
             }
+
+    def _damaged(self) -> HistoryError:
+        return HistoryError(
+            f"The history {self.place} is damaged (a digest is none); restore it from a copy or a pack."
+        )
+
+    def _last(self, as_of: int | None) -> int:
+        """Returns the id of the last record, ``as_of`` at most; 0 where there is none."""
+        from nas.metadataset import sql
+
+        with self._reading() as connection:
+            last = int(connection.scalar(sql.sa.select(sql.sa.func.max(sql.RECORDS.c.id))) or 0)
+        return last if as_of is None else min(last, as_of)
+
+    def _stored(self, wanted: sa.ColumnElement[bool]) -> list[Record]:
+        """Returns the records for which ``wanted`` holds, parsed where they are looked at."""
+        from nas.metadataset import sql
+
+        made, columns = Stored(self._parsed()), [sql.RECORDS.c[name] for name in COLUMNS]
+        with self._reading() as connection:
+            return [made.record(row) for row in connection.execute(sql.sa.select(*columns).where(wanted))]
 
     def _record(self, row: Mapping[str, Any]) -> Record:
         return record_of(row, self._parsed())

@@ -146,6 +146,11 @@ class SearchSpace:
         return limited
 
     @property
+    def limited(self) -> bool:
+        """Whether ``within`` limits what is drawn."""
+        return self._allowed is not None
+
+    @property
     def graph(self) -> nx.MultiDiGraph:
         """A read-only view of the graph itself: node attributes ``kind``, ``body``, ``join``, ``parameters``; edge
         attributes ``path``, ``op``, ``optional``, ``source`` (the ``Choice`` the edge is an alternative of)."""

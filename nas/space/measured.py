@@ -1,6 +1,6 @@
-"""A search space of which only the measured choices exist, so that any controller searches a table as any space.
+"""A search space of which only the measured choices exist, so that a search can be played on what is on record.
 
-Here belongs what keeps proposals among the measured; not here: scores (``benchmarks.table``).
+Here belongs what keeps proposals among the measured; not here: scores.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.architecture import Architecture
-from nas.space import Choices, SearchSpace
+from nas.space.space import SearchSpace
 
 if TYPE_CHECKING:
     import optuna
+
+    from nas.space.decisions import Choices
 
 ATTEMPTS = 32  # mutations that may leave the table before the nearest measured choice takes their place
 

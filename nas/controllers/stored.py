@@ -1,0 +1,285 @@
+"""A fitted prior kept as files, so that what history teaches is worked out once: JSON beside safetensors, no code.
+
+A prior is named by a digest of all it was fitted to and with: the past datasets with their records, the space, the
+encoding, the code and the numerical libraries. So whoever finds it has what fitting again would give, bit for bit;
+whatever cannot be read, or does not hold together, is fitted again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nas.controllers.prior import Prior, Taught, fit
+from nas.controllers.resemblance import Resemblance
+from nas.encoding import STEPS, Steps
+from nas.errors import HistoryError, NasError
+from nas.metadataset.lazy import digest_of
+from nas.surrogate import Hierarchy, Smoothness
+
+if TYPE_CHECKING:
+    from nas.controllers.base import Problem
+
+FORMAT = 2
+KEPT = 48  # priors in one folder, the latest; each is about a megabyte
+LARGEST = 2**28  # bytes of one file that are looked at
+FITTING = ("controllers", "encoding.py", "space", "surrogate")  # the code that decides what is fitted
+
+_RESEMBLANCE = ("reach", "amount", "far", "gain", "error")
+_WORDS = ("format", "space", "columns", "lessons", "ignored", "variances", "masses", "resemblance", "arrays")
+_TAUGHT = {
+    "name": str,
+    "fingerprint": str,
+    "group": str,
+    "metafeatures": dict,
+    "trainings": int,
+    "winners": list,
+    "here": bool,
+}
+
+
+def prior_of(problem: Problem) -> Prior:
+    """Returns what the past of ``problem`` teaches: as kept in its folder of priors, else fitted, and kept there.
+
+    A space that ``within`` limits draws other candidates than one that is not, so what is fitted to it is not kept.
+    """
+    if problem.priors is None or not problem.past or problem.space.limited:
+        return _rebuilt(fit(problem))
+    path = path_of(problem)
+    assert path is not None
+    with suppress(HistoryError):
+        return read(path)
+    prior = _rebuilt(fit(problem))
+    with suppress(OSError):  # a folder that cannot be written costs the next search some seconds
+        write(prior, path)
+        _thin(path.parent)
+    return prior
+
+
+def path_of(problem: Problem) -> Path | None:
+    """Returns where the prior of a problem is kept, whether it is there or not; None where none is kept."""
+    return None if problem.priors is None else problem.priors / f"{key_of(problem)}.json"
+
+
+def key_of(problem: Problem) -> str:
+    """Returns a digest of all that decides the prior of a problem; its dataset and its seed do not."""
+    words: list[object] = [FORMAT, STEPS, _code(), *_arithmetic(), problem.space.name, problem.space.fingerprint]
+    words += [(past.info.fingerprint, digest_of(past)) for past in problem.past]
+    return hashlib.sha256(repr(words).encode()).hexdigest()[:32]
+
+
+def write(prior: Prior, path: Path) -> None:
+    """Writes ``path`` (JSON) and, beside it, the arrays as ``.safetensors``; each appears whole or not at all."""
+    from safetensors.numpy import save
+
+    words, arrays = _parts(prior)
+    content = save(arrays)
+    words["arrays"] = hashlib.sha256(content).hexdigest()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _put(path.with_suffix(".safetensors"), content)
+    _put(path, (json.dumps(words, allow_nan=False) + "\n").encode())
+
+
+def read(path: Path) -> Prior:
+    """Returns the prior that ``write`` wrote.
+
+    Raises:
+        HistoryError: If the files are missing, of another format, do not belong together, or make no prior.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        text, content = (_content(each) for each in (path, path.with_suffix(".safetensors")))
+        words = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise HistoryError(f"a prior is a .json with a .safetensors beside it, but {path} is not: {error}") from error
+    if not isinstance(words, dict) or words.get("format") != FORMAT:
+        raise HistoryError(f"a prior must be of format {FORMAT}, but {path} is not; fit it again.")
+    if words.get("arrays") != hashlib.sha256(content).hexdigest():
+        raise HistoryError(f"the two files of a prior belong together, but {path} has other arrays; fit it again.")
+    try:
+        return _prior(words, load(content))
+    except (KeyError, TypeError, ValueError, OverflowError, SafetensorError, NasError) as error:
+        raise HistoryError(f"{path} makes no prior ({error}); fit it again.") from error
+
+
+# ---- a prior as words and arrays -------------------------------------------------------------------------------------
+
+
+def _parts(prior: Prior) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    h, r = prior.hierarchy, prior.resemblance
+    arrays = {"theta": prior.smoothness.theta}
+    if h is not None:
+        arrays |= {"C": h.C.astype(np.uint8), "z": h.z, "owner": h.owner, "group": h.group, "alpha": h.alpha}
+        arrays["directions"] = prior.directions
+    if r is not None:
+        arrays |= {"metafeatures": r.known, "weights": r.weights}
+    words = {
+        "format": FORMAT,
+        "space": prior.space,
+        "columns": prior.columns.to_dict(),
+        "lessons": [{**vars(lesson), "winners": list(lesson.winners)} for lesson in prior.lessons],
+        "ignored": dict(prior.ignored),
+        "variances": [prior.smoothness.common, prior.smoothness.own, prior.smoothness.noise],
+        "masses": dict(prior.masses),
+        "resemblance": r and {"names": list(r.names)} | {name: getattr(r, name) for name in _RESEMBLANCE},
+    }
+    return words, {name: np.array(a, order="C") for name, a in arrays.items()}
+
+
+def _rebuilt(prior: Prior) -> Prior:
+    """The same prior with its arrays as a file would give them: how they lie in memory decides last bits."""
+    words, arrays = _parts(prior)
+    return _prior(json.loads(json.dumps(words)) | {"arrays": ""}, arrays)
+
+
+def _prior(words: Mapping[str, Any], given: Mapping[str, np.ndarray]) -> Prior:
+    """The prior of words and arrays; ValueError, TypeError or KeyError where they make none."""
+    _require(set(words) == set(_WORDS), "its parts are others")
+    arrays = {name: np.array(array, order="C") for name, array in given.items()}  # a file's own need not be aligned
+    columns = Steps.from_dict(words["columns"])
+    d, lessons = len(columns.paths), tuple(map(_taught, words["lessons"]))
+    T = len(lessons)
+    smoothness = Smoothness(_floats(arrays, "theta", d), *(_positive(v) for v in words["variances"]))
+    hierarchy, directions = None, np.zeros((0, 0))
+    if "C" in arrays:
+        N = len(_floats(arrays, "z", None))
+        C, owner, group = arrays["C"], arrays["owner"], arrays["group"]
+        _require(C.shape == (N, d) and C.dtype == np.uint8 and (C <= 1).all(), "its columns are not 0 or 1")
+        _require(owner.shape == (N,) and owner.dtype.kind == "i" and (np.diff(owner) >= 0).all(), "owners not in order")
+        _require(np.array_equal(np.unique(owner), np.arange(T)), "its records are not those of its lessons")
+        _require(group.shape == (T,) and group.dtype.kind == "i", "its lessons have no groups")
+        directions = _floats(arrays, "directions", None, T)
+        z, alpha = _floats(arrays, "z", N), _floats(arrays, "alpha", N)
+        hierarchy = Hierarchy(C.astype(float), z, owner, group, smoothness, alpha)
+    _require((hierarchy is None) == (T == 0), "it has lessons without records, or records without lessons")
+    return Prior(
+        space=_text(words["space"]),
+        columns=columns,
+        lessons=lessons,
+        ignored={_text(name): _text(reason) for name, reason in words["ignored"].items()},
+        smoothness=smoothness,
+        hierarchy=hierarchy,
+        masses={_text(name): _share(mass) for name, mass in words["masses"].items()},
+        resemblance=None if words["resemblance"] is None else _resemblance(words["resemblance"], arrays, T),
+        directions=directions,
+    )
+
+
+def _resemblance(words: Mapping[str, Any], arrays: Mapping[str, np.ndarray], T: int) -> Resemblance:
+    names = tuple(map(_text, words["names"]))
+    known = arrays["metafeatures"]
+    _require(known.shape == (T, len(names)) and known.dtype == np.float64, "meta-features are not those of its lessons")
+    _require(not np.isinf(known).any(), "a meta-feature is infinite")
+    weights = _floats(arrays, "weights", len(names))
+    numbers = {name: float(words[name]) for name in _RESEMBLANCE}
+    _require(all(map(math.isfinite, numbers.values())) and numbers["reach"] > 0, "its likeness is no number")
+    _require(bool((weights >= 0).all()) and numbers["amount"] >= 0, "its likeness is negative")
+    return Resemblance(names=names, known=known, weights=weights, **numbers)
+
+
+def _taught(words: Mapping[str, Any]) -> Taught:
+    _require(set(words) == set(_TAUGHT), "a lesson has other parts")
+    _require(all(type(words[name]) is kind for name, kind in _TAUGHT.items()), "a part of a lesson is of another kind")
+    metafeatures = {_text(name): float(value) for name, value in words["metafeatures"].items()}
+    winners = tuple(dict(choices) for choices in words["winners"])
+    values = [value for choices in winners for value in choices.values()]
+    _require(bool(winners) and all(isinstance(v, str | int | float) for v in values), "a lesson has no winner")
+    return Taught(**{**words, "metafeatures": metafeatures, "winners": winners})
+
+
+def _floats(arrays: Mapping[str, np.ndarray], name: str, *shape: int | None) -> np.ndarray:
+    """The named array of finite float64; None in its shape is any length."""
+    found = arrays[name]
+    fits = found.ndim == len(shape) and all(want in (None, n) for want, n in zip(shape, found.shape, strict=True))
+    _require(fits and found.dtype == np.float64, f"{name} has the shape {found.shape}")
+    _require(bool(np.isfinite(found).all()), f"{name} is not finite")
+    return found
+
+
+def _text(value: object) -> str:
+    _require(isinstance(value, str), "a name is none")
+    return str(value)
+
+
+def _positive(value: Any) -> float:
+    _require(isinstance(value, float) and 0 < value < math.inf, "a variance is none")
+    return float(value)
+
+
+def _share(value: Any) -> float:
+    _require(isinstance(value, int | float) and 0 <= value <= 1, "a mass is none")
+    return float(value)
+
+
+def _require(holds: bool | np.bool_, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(otherwise)
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+def _content(path: Path) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise ValueError(f"it has more than {LARGEST:,} bytes")
+    return content
+
+
+def _put(path: Path, content: bytes) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _thin(folder: Path) -> None:
+    """Removes all but the latest ``KEPT``."""
+    for path in sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)[KEPT:]:
+        path.unlink(missing_ok=True)
+        path.with_suffix(".safetensors").unlink(missing_ok=True)
+
+
+@cache
+def _code() -> str:
+    """A digest of the code that fits: what another version fitted is not taken for what this one would."""
+    digest = hashlib.sha256()
+    for name in FITTING:
+        place = resources.files("nas") / name
+        files = [place] if place.is_file() else sorted(place.iterdir(), key=lambda file: file.name)
+        for file in files:
+            if file.name.endswith(".py"):
+                digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _arithmetic() -> list[object]:
+    """What the last bits of a result depend on: processor, libraries, number of threads."""
+    import scipy
+    from threadpoolctl import threadpool_info
+
+    blas = [
+        (each["internal_api"], each["version"], each.get("architecture", ""), each["num_threads"])
+        for each in threadpool_info()
+        if each["user_api"] == "blas"
+    ]
+    return [platform.system(), platform.machine(), np.__version__, scipy.__version__, sorted(map(str, blas))]
