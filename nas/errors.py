@@ -1,6 +1,6 @@
 """Every error this library raises on purpose; each message states the rule, the value and the way out.
 
-All derive from ``NasError`` and from ``ValueError``, so that either can be caught. No behaviour belongs here.
+All derive from ``NasError`` and from ``ValueError``, so that either can be caught.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ from collections.abc import Iterable
 
 
 class NasError(Exception):
-    """Base of every error raised on purpose."""
+    """Base of every error raised on purpose. What it quotes of a file cannot break its line or steer a terminal."""
+
+    def __str__(self) -> str:
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in super().__str__())
 
 
 class SpaceError(NasError, ValueError):
@@ -44,5 +47,5 @@ class ExportError(NasError, ValueError):
 def nearest(word: object, options: Iterable[object]) -> str:
     """Returns `` did you mean 'X'?`` for the closest of ``options``, or an empty string where none is close."""
     names = {str(option).lower(): str(option) for option in options}
-    close = difflib.get_close_matches(str(word).lower(), list(names), n=1)
+    close = difflib.get_close_matches(str(word).lower()[:100], list(names), n=1)  # takes the product of the lengths
     return f" did you mean {names[close[0]]!r}?" if close else ""

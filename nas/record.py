@@ -145,7 +145,7 @@ class Outcome:
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
-            raise HistoryError(f"status must be one of {', '.join(STATUSES)}, but got {self.status!r}.")
+            raise HistoryError(f"status must be one of {', '.join(STATUSES)}, but got {str(self.status)[:80]!r}.")
         score = None if self.score is None else float(self.score)
         if (self.status == "complete") != (score is not None and math.isfinite(score)):
             raise HistoryError(
@@ -214,7 +214,7 @@ class Record:
 
     def __post_init__(self) -> None:
         if self.purpose not in PURPOSES:
-            raise HistoryError(f"purpose must be one of {', '.join(PURPOSES)}, but got {self.purpose!r}.")
+            raise HistoryError(f"purpose must be one of {', '.join(PURPOSES)}, but got {str(self.purpose)[:80]!r}.")
         for name in ("search", "dataset", "key"):
             if not getattr(self, name):
                 raise HistoryError(f"record.{name} must not be empty.")
@@ -339,7 +339,9 @@ class SearchInfo:
 
     def __post_init__(self) -> None:
         if not self.name or not self.dataset:
-            raise HistoryError(f"A search needs a name and a dataset, but got {self.name!r} and {self.dataset!r}.")
+            raise HistoryError(
+                f"A search needs a name and a dataset, but got {self.name[:80]!r} and {self.dataset[:80]!r}."
+            )
         for name in ("seed", "snapshot_last"):
             object.__setattr__(self, name, _count(f"search.{name}", getattr(self, name)))
         for name in ("protocol", "account"):
@@ -470,9 +472,12 @@ def _scalars(name: str, values: Mapping[str, Value]) -> dict[str, Value]:
     for key, item in values.items():
         value = item if type(item) in _SCALARS else _plain(item)
         if not isinstance(key, str) or type(value) not in _SCALARS:
-            raise HistoryError(f"{name} maps texts to texts, numbers, truth values or None, but got {key!r}: {item!r}.")
+            raise HistoryError(
+                f"{name} maps texts to texts, numbers, truth values or None, but got {str(key)[:80]!r}:"
+                f" {str(item)[:80]!r}."
+            )
         if type(value) is float and not math.isfinite(value):
-            raise HistoryError(f"{name} holds finite numbers only, but got {key!r}: {value!r}.")
+            raise HistoryError(f"{name} holds finite numbers only, but got {str(key)[:80]!r}: {str(value)[:80]!r}.")
         result[key] = cast(Value, value)
     return result
 
@@ -507,5 +512,5 @@ def _check_time(name: str, text: str) -> None:
         datetime.fromisoformat(text)
     except (TypeError, ValueError) as error:
         raise HistoryError(
-            f"{name} must be an ISO 8601 time such as 2026-11-22T12:00:00+00:00, but got {text!r}."
+            f"{name} must be an ISO 8601 time such as 2026-11-22T12:00:00+00:00, but got {str(text)[:80]!r}."
         ) from error

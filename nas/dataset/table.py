@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SPARSE_BYTES = 2**31
 """A sparse matrix that would be larger than this as dense 32-bit floats is refused."""
-LISTED = 20
+LISTED, LONGEST = 20, 80  # names in a message, characters of each
 """Column names an error lists at most."""
 
 
@@ -168,7 +168,7 @@ def column_names(frame: pd.DataFrame) -> list[str]:
 
 def listing(names: Iterable[str]) -> str:
     """Returns ``a, b, c and 5 more``."""
-    names = list(names)
+    names = [name if len(name) <= LONGEST else name[:LONGEST] + "..." for name in names]
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return ", ".join(names[:LISTED]) + more
 
