@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from nas.dataset import Dataset, load
     from nas.errors import NasError
     from nas.estimator import NASClassifier, NASRegressor
-    from nas.loop import search, suggest
+    from nas.loop import meta_test, meta_train, search, suggest
     from nas.metadataset import MetaDataset
     from nas.model import build
     from nas.operations import BUILTIN, Operation
@@ -39,6 +39,8 @@ _PLACES = {
     "SearchSpace": "nas.space",
     "build": "nas.model",
     "load": "nas.dataset",
+    "meta_test": "nas.loop",
+    "meta_train": "nas.loop",
     "search": "nas.loop",
     "suggest": "nas.loop",
 }
@@ -64,6 +66,8 @@ __all__ = [
     "SearchSpace",
     "build",
     "load",
+    "meta_test",
+    "meta_train",
     "search",
     "suggest",
 ]

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from nas.cli import dashboard, history, predict, report, search, suggest
+from nas.cli import dashboard, history, meta, predict, report, search, suggest
 from nas.errors import NasError, nearest
 
 
@@ -52,6 +52,6 @@ class Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="nas", description="Neural architecture search that remembers.")
     commands = parser.add_subparsers(required=True, metavar="command")
-    for command in (search, suggest, predict, history, report, dashboard):
+    for command in (search, suggest, predict, history, meta, report, dashboard):
         command.add(commands)
     return parser

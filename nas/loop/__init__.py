@@ -1,10 +1,13 @@
 """The loop: ask, train, record, tell; the one place where all rooms meet.
 
 Here belong the calls a user makes (``entry``), one search over its life (``running``) and what is checked before it
-begins (``arguments``). Nothing is trained, proposed or stored here that another room could do.
+begins (``arguments``). ``meta_training`` and ``meta_testing`` ask history what it teaches and what that is worth
+(``replay``, ``worth``). Nothing is trained, proposed or stored here that another room could do.
 """
 
 from nas.loop.entry import Suggestion, search, suggest
+from nas.loop.meta_testing import meta_test
+from nas.loop.meta_training import meta_train
 from nas.loop.running import Search
 
-__all__ = ["Search", "Suggestion", "search", "suggest"]
+__all__ = ["Search", "Suggestion", "meta_test", "meta_train", "search", "suggest"]
