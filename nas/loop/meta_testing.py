@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.dataset import Dataset, load
+from nas.errors import SearchError
 from nas.evaluation import describe
 from nas.loop.arguments import whole
 from nas.loop.meta_training import MetaTraining
@@ -91,12 +92,14 @@ def _searched(
     for name, controller in (("warm", warm), ("cold", "meta")):
         running = Search(
             data, space=space, controller=controller, history=None, storage=":memory:", trials=trials, seed=seed
-        )  # type: ignore[arg-type]
+        )
         with running:
             described = described or _is_described(running)
             runs[name] = list(running.run())
     scores = [record.score for run in runs.values() for record in run if record.score is not None]
     errors = [r.outcome.standard_error or 0.0 for run in runs.values() for r in run if r.score is not None]
+    if not scores:
+        raise SearchError(f"no candidate could be trained on {data.name!r}; `nas search` says why.")
     everything = np.array(scores)
     scale = max(everything.max() - np.median(everything), 1e-12)
     curves = {

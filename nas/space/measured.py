@@ -67,7 +67,7 @@ class MeasuredSpace(SearchSpace):
 
     @property
     def fingerprint(self) -> str:
-        return self._fingerprint
+        return self._fingerprint or super().fingerprint
 
     def contains(self, choices: Mapping[str, object]) -> bool:
         return identity(choices) in self.rows and super().contains(choices)
