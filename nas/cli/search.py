@@ -30,7 +30,9 @@ def add(commands: Commands) -> None:
     command.add_argument("--trials", type=int, default=30, help="trainings of new candidates in total (%(default)s)")
     command.add_argument("--seconds", type=float, help="end the search early after this time")
     command.add_argument("--metric", metavar="NAME", help="a scorer of scikit-learn to maximise, such as roc_auc")
-    command.add_argument("--controller", default="meta", help="meta, random, evolution or tpe (%(default)s)")
+    command.add_argument(
+        "--controller", default="meta", help="meta, reinforce, maml, evolution, random or tpe (%(default)s)"
+    )
     command.add_argument(
         "--export", metavar="FILE", help="write the network found (.onnx, .pt2, .py) or its architecture (.json, .svg)"
     )

@@ -40,7 +40,26 @@ def _tpe(problem: Problem) -> Controller:
     return tpe(problem)
 
 
-_BY_NAME: dict[str, Factory] = {"meta": _meta, "random": _random, "evolution": _evolution, "tpe": _tpe}
+def _reinforce(problem: Problem) -> Controller:
+    from nas.controllers.reinforce import ReinforceController
+
+    return ReinforceController(problem)
+
+
+def _maml(problem: Problem) -> Controller:
+    from nas.controllers.maml import MamlController
+
+    return MamlController(problem)
+
+
+_BY_NAME: dict[str, Factory] = {
+    "meta": _meta,
+    "random": _random,
+    "evolution": _evolution,
+    "tpe": _tpe,
+    "reinforce": _reinforce,
+    "maml": _maml,
+}
 NAMES = tuple(_BY_NAME)
 
 

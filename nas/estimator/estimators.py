@@ -256,7 +256,8 @@ class NASClassifier(ClassifierMixin, _Searcher):
         trials: Trainings of new candidates, >= 1.
         seconds: No new trial begins after that time; the result then depends on the machine's speed.
         space: The search space; chosen for the data unless given.
-        controller: ``meta``, ``random``, ``evolution``, ``tpe``, a sampler of Optuna, or a function of a ``Problem``.
+        controller: ``meta``, ``reinforce``, ``maml``, ``evolution``, ``random``, ``tpe``, a sampler of Optuna, or a
+            function of a ``Problem``.
         history: What may be learned from: a path, a database URL, or ``None`` for a cold search.
         storage: Where the search is recorded; by default in ``history``, or in the user's own where that is no place.
         random_state: Seed of splits, initial weights and draws, >= 0: 0 unless given, so that the same fit is the same.

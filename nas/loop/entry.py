@@ -77,7 +77,8 @@ def search(
         trials: Trainings of new candidates in total, >= 1. What is known already does not count.
         seconds: No new trial begins after that time, earlier calls counted in; the result then depends on the machine's
             speed.
-        controller: ``meta``, ``random``, ``evolution``, ``tpe``, a sampler of Optuna, or a function of a ``Problem``.
+        controller: ``meta``, ``reinforce``, ``maml``, ``evolution``, ``random``, ``tpe``, a sampler of Optuna, or a
+            function of a ``Problem``.
         history: What may be learned from: a path or a database URL (with the shipped knowledge), a ``MetaDataset``
             (alone), ``None`` for a cold search.
         storage: Where this search is recorded; by default in ``history``, or in the user's own where that is no place.
