@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     Weights = list[torch.Tensor]
 
 MEMBERS, UNITS = 5, 32
-META_STEPS, META_RATE = 500, 0.01
+META_STEPS, META_RATE = 300, 0.01
 SUPPORT, QUERY = (3, 40), 64  # records to learn from, least and most, and to be judged by
 INNER, STEP = 5, 1.0  # gradient steps, and how large each is before that is learned
 RANDOM_START = 5  # evaluations without a model where there is no history
