@@ -172,6 +172,9 @@ def test_the_audit_says_what_is_covered_and_how_far_data_is(said, tmp_path):
     words = ("audit", "--history", mine, "--data", tmp_path / "grown.csv", "--target", "y")
     out = said(*words)
     assert "before holds 9" in out  # about 95 % of the same rows
+    assert "400 rows" in out
+    assert "a search would begin listening to" in out
+    assert "what a dataset is like" in out
     found = json.loads(said(*words, "--json"))
     assert {"name": "own", "datasets": 1, "records": 7} in found["spaces"]
     assert found["families"][f"before {info.fingerprint[:6]}"] == 7

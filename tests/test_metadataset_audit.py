@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conformance_store import dataset, record
 
-from nas.metadataset.audit import audit
+from nas.metadataset.audit import Range, audit
 from nas.metadataset.distance import distances
 from nas.record import PastDataset
 
@@ -35,6 +35,8 @@ def test_families_join_over_common_rows_and_origin():
     assert found.effective == pytest.approx(21**2 / (81 + 36 + 36))
     assert [(s.name, s.datasets, s.records) for s in found.spaces] == [("image", 1, 2), ("tabular", 5, 19)]
     assert (found.datasets, found.records, found.near) == (6, 21, None)
+    assert found.trained == Range(1, 3, 6)
+    assert sum(found.tasks.values()) == 6
 
 
 def test_nearness_leaves_out_the_dataset_itself_and_its_kin():
@@ -57,6 +59,15 @@ def test_nearness_leaves_out_the_dataset_itself_and_its_kin():
     assert itself is not None
     assert [kin.name for kin in itself.kin] == ["d3"]
     assert "d3" not in [each.name for each in itself.nearest]
+
+
+def test_sizes_are_told_beside_those_of_the_past():
+    known = [past(f"d{i}", 1, rows=100 * (i + 1), columns=5) for i in range(4)]
+    found = audit(known, replace(dataset("new"), rows=250, columns=3))
+    assert (found.rows, found.columns) == (Range(100, 250, 400), Range(5, 5, 5))
+    assert found.near is not None
+    assert (found.near.rows, found.near.fewer_rows) == (250, 0.5)
+    assert (found.near.columns, found.near.fewer_columns) == (3, 0.0)
 
 
 def test_an_empty_history_is_audited():

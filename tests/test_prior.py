@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conformance import key, past_dataset, record, small_space, tiny_space, toy_history, toy_score
 
-from nas.controllers import Problem
+from nas.controllers import Explanation, Problem
 from nas.controllers.beliefs import ALIKE, AVERAGE, beliefs, kinds
 from nas.controllers.lessons import lessons
 from nas.controllers.meta import MetaController
@@ -251,8 +251,21 @@ def test_the_account_tells_how_history_fared() -> None:
     for number in range(6):
         (choices,) = controller.ask()
         controller.tell([record(space, choices, toy_score(choices), number)])
-    notes = "\n".join(controller.explain().notes)
+    told = controller.explain()
+    notes = "\n".join(told.notes)
     assert "before the first training" in notes
+    assert "rank correlation +" in notes
+    assert list(told.course) == [0, 1, 3, 5, 6]
+    assert told.course[6] == pytest.approx(sum(told.weights.values()), abs=0.1)
     assert "after 5" in notes
     assert "history's first choice" in notes
     assert "from 20 past datasets on" in notes
+
+
+def test_those_with_little_to_say_share_a_line() -> None:
+    weights = {"loud": 0.5, **{f"quiet {i}": 0.005 for i in range(20)}, "silent": 0.0}
+    text = str(Explanation(weights, 0.4, {"old": "another search space"}))
+    assert "50.0%  loud" in text
+    assert "10.0%  20 datasets with less than 1% each: quiet 0 0.5%" in text
+    assert "1 datasets (nothing to say here): silent" in text
+    assert all(len(line) <= 110 for line in text.splitlines())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy as np
 from nas.controllers.base import Explanation, Problem
 from nas.controllers.beliefs import AGAINST, ALIKE, AVERAGE, FIRST
 from nas.controllers.candidates import Pool
-from nas.controllers.resemblance import FEWEST_DATASETS
+from nas.controllers.resemblance import FEWEST_DATASETS, agreement
+from nas.surrogate import normal_scores
 
 if TYPE_CHECKING:
     from nas.controllers.base import Told
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 MILESTONES = (1, 3, 5, 10, 20, 50, 100, 200)  # evaluations after which the shares are told
 FAVOURITES = 10  # candidates that history expects most of, for whom the shares are computed
 LITTLE = 0.1  # share below which history is hardly believed
+FEWEST_TOLD = 3  # trainings from which on it is told what history was worth
 
 
 def account(
@@ -47,11 +49,12 @@ def account(
         notes.append(
             f"{expectation.tasks - here} datasets were searched in other spaces: heard as far as these share words"
         )
-    notes += [_about_likeness(expectation), *_about_trust(now, told, parts), *_about_worth(told.records, own)]
+    course = {n: trust(parts(n)) for n in (0, *MILESTONES) if n < len(told)} | {len(told): trust(now)}
+    notes += [_about_likeness(expectation), *_about_trust(course, now), *_about_worth(expectation, told.records)]
     if expectation.same:
         what = "a dataset with many of these rows" if problem.kin else "this very dataset"
         notes.append(f"{what} has been searched before: its winner is tried first")
-    return Explanation(weights, own, prior.ignored, tuple(notes))
+    return Explanation(weights, own, prior.ignored, tuple(notes), course)
 
 
 def trust(parts: Sequence[Part]) -> float:
@@ -100,14 +103,14 @@ def _about_likeness(expectation: Expectation) -> str:
     return about_likeness(expectation.prior)
 
 
-def _about_trust(now: Sequence[Part], told: Told, parts: Callable[[int | None], list[Part]]) -> list[str]:
+def _about_trust(course: Mapping[int, float], now: Sequence[Part]) -> list[str]:
     """How the share of history changed over the search."""
-    final, notes = trust(now), []
-    steps = [0, *(n for n in MILESTONES if n < len(told))]
-    if len(told):
-        before = [f"{trust(parts(n)):.0%} after {n}" for n in steps[1:]]
-        start = f"{trust(parts(0)):.0%} before the first training"
-        notes.append(f"share of history: {', '.join([start, *before, f'{final:.0%} now'])}")
+    *before, final = course.values()
+    notes = []
+    if before:
+        changed = [f"{share:.0%} after {n}" for n, share in course.items() if 0 < n < max(course)]
+        start = f"{before[0]:.0%} before the first training"
+        notes.append(f"share of history: {', '.join([start, *changed, f'{final:.0%} now'])}")
     if final < LITTLE:
         notes.append("history is hardly believed: the trainings of this search say otherwise")
     if sum(part.weight for part in now if part.belief.name == AGAINST) > 0.5:
@@ -115,12 +118,27 @@ def _about_trust(now: Sequence[Part], told: Told, parts: Callable[[int | None], 
     return notes
 
 
-def _about_worth(records: Sequence[Record], own: float) -> list[str]:
-    """What the first choice, which was history's alone, was worth among all that were trained."""
-    scores = [r.score for r in records if r.score is not None]
-    if len(scores) < 3 or records[0].score is None:
+def _about_worth(expectation: Expectation, records: Sequence[Record]) -> list[str]:
+    """What the first choice, which was history's alone, was worth, and how far history foretold what came out."""
+    scored = [r for r in records if r.score is not None]
+    scores = np.array([r.score for r in scored], dtype=float)
+    if len(scores) < FEWEST_TOLD or records[0].score is None or scores.min() == scores.max():
         return []
-    first, best, median = scores[0], max(scores), float(np.median(scores))
-    better = sum(score > first for score in scores)
-    way = f", {(first - median) / (best - median):.0%} of the way from the median to the best" if best > median else ""
-    return [f"history's first choice: {better} of {len(scores) - 1} later trainings were better{way}"]
+    first, best, median = (float(v) / 2 for v in (scores[0], scores.max(), np.median(scores)))  # differences are finite
+    better = int((scores > scores[0]).sum())
+    if not better:
+        worth = f"history's first choice: the best of all {len(scores)} trainings"
+    else:
+        place = f"{(first - median) / (best - median):.0%} of the way from" if first >= median else "not as good as"
+        rest = "their median to the best" if first >= median else "their median"
+        worth = (
+            f"history's first choice: {better} of {len(scores) - 1} later trainings were better; it is {place} {rest}"
+        )
+    means, _ = expectation.means(expectation.prior.columns.encode([r.choices for r in scored]))
+    trusted = [belief for belief in expectation.beliefs() if belief.trust > 0]
+    expected = np.sum([b.mass * b.trust * means[b.mean] for b in trusted], axis=0)
+    agree = agreement(normal_scores(expected), normal_scores(scores)) if np.ptp(expected) > 0 else 0.0
+    return [
+        worth,
+        f"what history expected of the {len(scores)} trainings, and what came out: rank correlation {agree:+.2f}",
+    ]

@@ -70,12 +70,14 @@ class Explanation:
             controller predicts nothing.
         ignored: Past datasets without a say, by name, and why.
         notes: Sentences for the reader.
+        course: Share of history after some numbers of trainings, from 0 on; empty where it cannot change.
     """
 
     weights: Mapping[str, float] = field(default_factory=dict)
     own: float = 0.0
     ignored: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    course: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def line(self) -> str:
@@ -90,20 +92,25 @@ class Explanation:
         return "listening to " + " | ".join(part for part in parts if part)
 
     def __str__(self) -> str:
-        rows = [f"{share:7.1%}  {name}" for name, share in self.weights.items() if share > 0]
+        rows = [f"{share:7.1%}  {name}" for name, share in self.weights.items() if share >= QUIET]
+        if quiet := {name: share for name, share in self.weights.items() if 0 < share < QUIET}:
+            named = ", ".join(f"{name} {share:.1%}" for name, share in quiet.items())
+            rows += _row(sum(quiet.values()), f"{len(quiet)} datasets with less than {QUIET:.0%} each: {named}")
         rows.append(f"{self.own:7.1%}  what this search has seen itself")
         silent = {"nothing to say here": [name for name, share in self.weights.items() if share <= 0]}
         for name, reason in self.ignored.items():
             silent.setdefault(f"ignored: {reason}", []).append(name)
         for reason, names in silent.items():
             if names:
-                rows += wrap(
-                    f"{len(names)} datasets ({reason}): {', '.join(names)}",
-                    100,
-                    initial_indent=f"{0:7.1%}  ",
-                    subsequent_indent=" " * 9,
-                )
+                rows += _row(0.0, f"{len(names)} datasets ({reason}): {', '.join(names)}")
         return "\n".join([*rows, *self.notes])
+
+
+QUIET = 0.01  # share of the prediction below which a past dataset has no line of its own
+
+
+def _row(share: float, text: str) -> list[str]:
+    return wrap(text, 110, initial_indent=f"{share:7.1%}  ", subsequent_indent=" " * 9)
 
 
 @runtime_checkable

@@ -17,7 +17,7 @@ from nas.result import Result
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
-    from nas.controllers import ControllerSpec
+    from nas.controllers import ControllerSpec, Explanation
     from nas.space import Choices, SearchSpace, Value
 
 MOST_SUGGESTIONS = 1_000
@@ -134,6 +134,13 @@ def search(
         for _ in running.run():
             bar.update()
         return running.finish()
+
+
+def listens_to(data: Dataset, *, history: Source = YOURS, space: SearchSpace | None = None) -> Explanation:
+    """Whom a search of ``data`` would listen to before its first training."""
+    space, info = space or default_space(data), describe(data)
+    with Histories(history, None, read_only=history != YOURS) as histories:
+        return controller_of("meta", space, 0, histories.past(), info, histories.priors).explain()
 
 
 def suggest(

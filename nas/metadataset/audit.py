@@ -51,12 +51,31 @@ class Place:
 
     nearest: past datasets, nearest first, itself and its kin left out. kin: those that share rows with it, itself
     included. farther: share of past datasets that are farther from the nearest of another family than this one is.
+    rows, columns: its own. fewer_rows, fewer_columns: share of past datasets that have fewer.
     """
 
     name: str
     nearest: tuple[Near, ...]
     kin: tuple[Kin, ...]
     farther: float
+    rows: int
+    columns: int
+    fewer_rows: float
+    fewer_columns: float
+
+
+@dataclass(frozen=True)
+class Range:
+    """What is least, in the middle, and most among datasets."""
+
+    least: int
+    median: int
+    most: int
+
+    @classmethod
+    def of(cls, values: Sequence[int]) -> Range:
+        """Returns the range of some values, zeros where there are none."""
+        return cls(min(values), int(np.median(values)), max(values)) if values else cls(0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -65,7 +84,8 @@ class Audit:
 
     families: records of each, by the name of a dataset of it, most first.
     effective: how many families with equally many records would be as diverse, 1 / sum of
-    squared shares (Simpson 1949; Hill number of order 2). near: of a new dataset, if one was given.
+    squared shares (Simpson 1949; Hill number of order 2). tasks: datasets of each kind and task. rows, columns and
+    trained (records): of a dataset. near: of a new dataset, if one was given.
     """
 
     datasets: int
@@ -73,6 +93,10 @@ class Audit:
     families: Mapping[str, int]
     effective: float
     spaces: tuple[Covered, ...]
+    tasks: Mapping[str, int]
+    rows: Range
+    columns: Range
+    trained: Range
     near: Place | None = None
 
 
@@ -93,6 +117,10 @@ def audit(past: Sequence[PastDataset], new: DatasetInfo | None = None) -> Audit:
         families={f"{infos[first].name} {infos[first].fingerprint[:6]}": n for first, n in records.most_common()},
         effective=float(1.0 / (shares**2).sum()) if len(shares) else 0.0,
         spaces=tuple(Covered(name, len(found), found.total()) for name, found in sorted(spaces.items())),
+        tasks=dict(Counter(f"{info.kind} {info.task}" for info in infos).most_common()),
+        rows=Range.of([info.rows for info in infos]),
+        columns=Range.of([info.columns for info in infos]),
+        trained=Range.of([len(each.records) for each in past]),
         near=None if new is None else _place(new, infos, np.array(family_of, dtype=np.int64)),
     )
 
@@ -131,4 +159,8 @@ def _place(new: DatasetInfo, infos: Sequence[DatasetInfo], families: np.ndarray)
         tuple(Near(infos[index].name, infos[index].fingerprint, float(mine[index])) for index in order),
         tuple(Kin(infos[index].name, infos[index].fingerprint, -share) for share, index in kin),
         float(np.mean(theirs > mine[order[0]])) if order else 0.0,
+        new.rows,
+        new.columns,
+        float(np.mean([info.rows < new.rows for info in infos])) if infos else 0.0,
+        float(np.mean([info.columns < new.columns for info in infos])) if infos else 0.0,
     )

@@ -80,40 +80,61 @@ def _show(options: argparse.Namespace) -> int:
 
 def _audit(options: argparse.Namespace) -> int:
     from nas.metadataset.audit import audit
+    from nas.metadataset.histories import YOURS
     from nas.metadataset.knowledge import shipped_past
     from nas.metadataset.lazy import together
 
-    info = None
+    info, heard = None, None
     if options.data is not None:
         from nas.dataset import load
         from nas.evaluation import describe
+        from nas.loop.entry import listens_to
 
-        info = describe(load(options.data, target=options.target, task=options.task))
+        data = load(options.data, target=options.target, task=options.task)
+        info = describe(data)
+        heard = listens_to(data, history=options.history or YOURS)
     with opened(options) as history:
         found, place = audit(together(shipped_past(), history.past()), info), history.place
     if options.json:
-        print(json.dumps(asdict(found), indent=1))
-    else:
-        print(_audit_text(found, place))
+        print(json.dumps(asdict(found) | ({} if heard is None else {"heard": dict(heard.weights)}), indent=1))
+        return 0
+    print(_audit_text(found, place))
+    if heard is not None:
+        print(f"  a search would begin {heard.line}")
+        for note in heard.notes:
+            print(f"  {note}")
     return 0
 
 
 def _audit_text(found: Audit, place: str) -> str:
+    tasks = ", ".join(f"{count} {task}" for task, count in found.tasks.items())
     lines = [
         f"{place}, with what is shipped: {found.datasets} datasets of {len(found.families)} families, "
-        f"{found.records} records; as diverse as {found.effective:.1f} families of equal size"
+        f"{found.records:,} records; as diverse as {found.effective:.1f} families with equally many records"
     ]
+    if found.datasets:
+        ranges = {"rows": found.rows, "columns": found.columns, "records": found.trained}
+        shown = (f"{r.least:,} to {r.most:,} {name} (median {r.median:,})" for name, r in ranges.items())
+        lines.append(f"datasets: {tasks}; {', '.join(shown)}")
     lines += [f"space {s.name:20s} {s.datasets:5d} datasets {s.records:7d} records" for s in found.spaces]
-    if found.families:
-        largest = list(found.families.items())[:5]
+    if largest := [(name, n) for name, n in found.families.items() if n > 2 * found.trained.median][:5]:
         lines.append("most records: " + ", ".join(f"{name} {count}" for name, count in largest))
     if found.near is None:
         return "\n".join(lines)
     near = found.near
-    lines.append(f"{near.name}: nearest are " + ", ".join(f"{d.name} at {d.distance:.2f}" for d in near.nearest))
+    lines.append(
+        f"{near.name}: {near.rows:,} rows, {near.fewer_rows:.0%} of the datasets have fewer; {near.columns:,} columns, "
+        f"{near.fewer_columns:.0%} have fewer"
+    )
+    if near.nearest:
+        lines.append("  nearest are " + ", ".join(f"{d.name} at {d.distance:.2f}" for d in near.nearest))
     lines += [f"  {kin.name} holds {kin.share:.0%} of the same rows" for kin in near.kin]
     lines.append(
-        f"  {near.farther:.0%} of the past datasets are farther from those of other families than this one from all; "
-        + ("nothing like it was seen" if near.farther < 0.05 else "it lies within what was seen")
+        f"  {near.farther:.0%} of the datasets are farther from all other families than this one; "
+        + (
+            "nothing like it was seen"
+            if near.farther < 0.05
+            else "by all its meta-features, it lies within what was seen"
+        )
     )
     return "\n".join(lines)
