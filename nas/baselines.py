@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nas.dataset.images import pool
+from nas.dataset.series import windows
 from nas.errors import DataError, nearest
 from nas.metrics import metrics, row_losses, score_of
 
@@ -26,6 +27,8 @@ MAX_ROWS = 10_000
 """Training rows used at most, drawn at random."""
 PIXELS = 16
 """Images are averaged to at most this many pixels a side (half of it for trees with very many classes)."""
+STEPS = 512
+"""Series are averaged to so many windows in all channels together, at least 8 in each (an eighth for such trees)."""
 LINEAR_WORK = 1.5e10
 """Bound on iterations * rows * columns * classes of the logistic regression, some 15 s on one core."""
 TREE_SECONDS = 10.0
@@ -147,9 +150,9 @@ def _trees(data: Dataset) -> _Fitted:
     most, many = _ITERATIONS["boosted_trees"], data.outputs if data.outputs > 2 else 1
     columns = _Mixed.fit(data, PIXELS)
     notes = []
-    if data.kind == "image" and 20 * many * _tree_seconds(len(data), columns.width) > TREE_SECONDS:
+    if data.kind != "tabular" and 20 * many * _tree_seconds(len(data), columns.width) > TREE_SECONDS:
         columns = _Mixed.fit(data, PIXELS // 2)
-        notes.append(f"images of {PIXELS // 2} pixels a side")
+        notes.append(f"images of {PIXELS // 2} pixels a side" if data.kind == "image" else "series of fewer steps")
     X = columns.of(data.inputs)
     iterations = int(np.clip(TREE_SECONDS / (many * _tree_seconds(*X.shape)), 3, most))
     settings: dict[str, Any] = {
@@ -238,6 +241,9 @@ class _Mixed:
 def _numbers(raw: Mapping[str, np.ndarray], side: int) -> np.ndarray:
     if "image" in raw:
         return pool(raw["image"], side).astype(np.float64)
+    if "series" in raw:
+        steps = STEPS if side == PIXELS else STEPS // 8
+        return windows(raw["series"], max(8, steps // raw["series"].shape[1]))
     rows = len(next(iter(raw.values())))
     return raw.get("numeric", np.zeros((rows, 0))).astype(np.float64)
 

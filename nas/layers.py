@@ -119,6 +119,14 @@ class GlobalAvgPool(nn.Module):
         return x.mean(dim=(2, 3))
 
 
+class GlobalMaxPool(nn.Module):
+    """Largest value of each channel, over the pixels of an image or the steps of a series."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps [b, channels, height, width] to [b, channels]."""
+        return x.amax(dim=(2, 3))
+
+
 def relu_conv_bn(channels: int, width: int, kernel: int, stride: int) -> nn.Sequential:
     """Returns ReLU, convolution without bias, batch norm: the basic step of NAS-Bench-201 (Dong and Yang 2020)."""
     conv = nn.Conv2d(channels, width, kernel, stride, padding=kernel // 2, bias=False)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nas.dataset.images import pool
+from nas.dataset.series import windows
 from nas.dataset.splits import split
 
 if TYPE_CHECKING:
@@ -86,10 +87,12 @@ NAMES: tuple[str, ...] = (
 """Keys of the result, in order. Shares and errors lie in [0, 1], relative errors and losses in [0, 2], differences in
 [-2, 2]; ``log_`` is the natural logarithm of one more than a count. Errors are rates, in regression RMSE / std of the
 target (at most 2); relative ones are divided by those of always predicting the commonest class or the mean, losses
-(Brier, squared error) by those of the class shares or the mean."""
+(Brier, squared error) by those of the class shares or the mean. A series has ``log_pixels`` of its steps and its
+channels, and is no image; its columns are those of ``_steps``."""
 
-ROWS, TRAIN_SHARE, CLASSES, WIDTH, PIXELS = 900, 2 / 3, 10, 100, 8
-"""Landmarkers: rows used, share of them for training, classes kept apart, columns used, side of the pixel grid."""
+ROWS, TRAIN_SHARE, CLASSES, WIDTH, PIXELS, WINDOWS = 900, 2 / 3, 10, 100, 8, 32
+"""Landmarkers: rows used, share of them for training, classes kept apart, columns used, side of the pixel grid, windows
+of a channel of a series."""
 STATISTICS_ROWS, STATISTICS_COLUMNS, STATISTICS_CELLS = 2000, 1000, 400_000
 """Rows, columns and cells that the statistics of columns look at."""
 
@@ -107,7 +110,11 @@ def metafeatures(dataset: Dataset) -> dict[str, float]:
 def _sizes(dataset: Dataset) -> dict[str, float]:
     n, columns = len(dataset), dataset.columns
     categorical = dataset.inputs.get("categorical", np.zeros((n, 0))).shape[1]
-    height, width, channels = dataset.inputs["image"].shape[1:] if dataset.kind == "image" else (0, 0, 0)
+    height, width, channels = 0, 0, 0
+    if dataset.kind == "image":
+        height, width, channels = dataset.inputs["image"].shape[1:]
+    elif dataset.kind == "series":  # told from tables by its steps, from images by is_image
+        height, (channels, width) = 1, dataset.inputs["series"].shape[1:]
     values: dict[str, float] = {
         "is_regression": dataset.task == "regression",
         "is_image": dataset.kind == "image",
@@ -338,9 +345,21 @@ def _raw(dataset: Dataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns (numbers float64 ``[rows, d]`` with NaN, codes int64 ``[rows, c]``); images as a grid of pixels."""
     if dataset.kind == "image":
         return pool(dataset.inputs["image"][rows], PIXELS).astype(np.float64), np.zeros((len(rows), 0), dtype=np.int64)
+    if dataset.kind == "series":
+        return _steps(dataset.inputs["series"][rows]), np.zeros((len(rows), 0), dtype=np.int64)
     empty = np.zeros((len(dataset), 0))
     numeric = dataset.inputs.get("numeric", empty)[rows].astype(np.float64)
     return numeric, dataset.inputs.get("categorical", empty)[rows].astype(np.int64)
+
+
+def _steps(series: np.ndarray) -> np.ndarray:
+    """Returns of each channel its mean over at most 32 windows, and deviation, roughness and range of the whole."""
+    series = series.astype(np.float64)
+    means = np.concatenate([windows(series[:, k : k + 1], WINDOWS) for k in range(series.shape[1])], axis=1)
+    known = np.where(np.isnan(series).all(axis=2, keepdims=True), 0.0, series)
+    changes = np.diff(known, axis=2) if known.shape[2] > 1 else np.zeros_like(known)
+    whole = [np.nanstd(known, axis=2), np.nanmean(np.abs(changes), axis=2), np.nanmax(known, axis=2), np.nanmin(known, axis=2)]
+    return np.concatenate([means, *whole], axis=1)
 
 
 def _one_hot(codes: np.ndarray, most: int) -> np.ndarray:

@@ -3,8 +3,8 @@
 Here belong the value ``Operation``, the constant mapping ``BUILTIN`` and, for each operation, one shape function and
 one build function. The module classes torch does not have live in ``nas.layers``; which operation follows which is an
 architecture's business. Shapes are without the batch: ``(features,)`` for vectors, ``(columns, levels)`` for
-categories as one-hot rows, ``(channels, height, width)`` for images. Nothing here loads torch before a module is
-built. Parametrisation is torch's own (``nn.Linear``, ``nn.Conv2d``): a learning rate that does not depend on the
+categories as one-hot rows, ``(channels, height, width)`` for images, ``(channels, 1, steps)`` for series. Nothing here
+loads torch before a module is built. Parametrisation is torch's own (``nn.Linear``, ``nn.Conv2d``): a learning rate that does not depend on the
 width is the trainer's business.
 """
 
@@ -25,6 +25,7 @@ Value = str | int | float | bool | None
 Shape = tuple[int, ...]
 
 MAX_WIDTH = 1_000_000  # keeps every product of two widths far below 2**63
+MAX_KERNEL, MAX_DILATION = 255, 1024  # steps of a series
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,15 @@ def _image(shape: Shape, name: str) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
+def _series(shape: Shape, name: str) -> tuple[int, int]:
+    if len(shape) != 3 or shape[1] != 1:
+        raise ShapeError(
+            f"{name} takes a series (channels, 1, steps), but got an input of shape {tuple(shape)}; "
+            "use it on the series of a series dataset, before `flatten` or a global pool."
+        )
+    return shape[0], shape[2]
+
+
 def _same(shape: Shape) -> Shape:
     return tuple(shape)
 
@@ -128,8 +138,8 @@ def _flatten_shape(shape: Shape) -> Shape:
     return (size,)
 
 
-def _global_avg_pool_shape(shape: Shape) -> Shape:
-    return (_image(shape, "`global_avg_pool`")[0],)
+def _global_pool_shape(shape: Shape) -> Shape:
+    return (_image(shape, "a global pool")[0],)
 
 
 def _conv_shape(shape: Shape, width: int | None = None, stride: int = 1) -> Shape:
@@ -159,6 +169,26 @@ def _max_pool2x2_shape(shape: Shape) -> Shape:
 def _reduction_shape(shape: Shape, width: int | None = None) -> Shape:
     channels = _image(shape, "`reduction`")[0]
     return _conv_shape(shape, _width(width, 2 * channels), 2)
+
+
+def _conv1d_shape(
+    shape: Shape, width: int | None = None, kernel: int = 3, dilation: int = 1, stride: int = 1
+) -> Shape:
+    channels, steps = _series(shape, "a convolution over steps")
+    if _whole("kernel", kernel, 1, MAX_KERNEL) % 2 == 0:
+        raise ArchitectureError(f"`kernel` must be odd, so that steps stay centred, but got kernel={kernel}.")
+    _whole("dilation", dilation, 1, MAX_DILATION)
+    return (_width(width, channels), 1, (steps - 1) // _whole("stride", stride, 1, 16) + 1)
+
+
+def _pool1d_shape(shape: Shape, size: int = 2) -> Shape:
+    channels, steps = _series(shape, "a pool over steps")
+    if steps < _whole("size", size, 1, 1024):
+        raise ShapeError(
+            f"a pool of {size} steps takes series of at least as many, but got an input of shape {tuple(shape)}; "
+            "use fewer operations that shorten the series."
+        )
+    return (channels, 1, steps // size)
 
 
 def _periodic_embedding_shape(shape: Shape, frequencies: int = 16, sigma: float = 0.1, size: int = 4) -> Shape:
@@ -273,6 +303,43 @@ def _global_avg_pool(shape: Shape) -> nn.Module:
     return layers.GlobalAvgPool()
 
 
+def _global_max_pool(shape: Shape) -> nn.Module:
+    from nas import layers
+
+    return layers.GlobalMaxPool()
+
+
+def _conv1d(shape: Shape, width: int | None = None, kernel: int = 3, dilation: int = 1, stride: int = 1) -> nn.Module:
+    from torch import nn
+
+    padding = dilation * (kernel // 2)
+    return nn.Conv2d(shape[0], width or shape[0], (1, kernel), stride, (0, padding), (1, dilation))
+
+
+def _separable1d(
+    shape: Shape, width: int | None = None, kernel: int = 3, dilation: int = 1, stride: int = 1
+) -> nn.Module:
+    from torch import nn
+
+    padding = dilation * (kernel // 2)
+    depthwise = nn.Conv2d(
+        shape[0], shape[0], (1, kernel), stride, (0, padding), (1, dilation), groups=shape[0], bias=False
+    )
+    return nn.Sequential(depthwise, nn.Conv2d(shape[0], width or shape[0], 1))
+
+
+def _avg_pool1d(shape: Shape, size: int = 2) -> nn.Module:
+    from torch import nn
+
+    return nn.AvgPool2d((1, size))
+
+
+def _max_pool1d(shape: Shape, size: int = 2) -> nn.Module:
+    from torch import nn
+
+    return nn.MaxPool2d((1, size))
+
+
 def _conv1x1(shape: Shape, width: int | None = None, stride: int = 1) -> nn.Module:
     from torch import nn
 
@@ -358,6 +425,8 @@ def _feature_scale(shape: Shape) -> nn.Module:
     return layers.FeatureScale(shape)
 
 
+_STEPS: Mapping[str, Value] = {"width": None, "kernel": 3, "dilation": 1, "stride": 1}
+
 BUILTIN: Mapping[str, Operation] = MappingProxyType(
     {
         operation.name: operation
@@ -376,7 +445,8 @@ BUILTIN: Mapping[str, Operation] = MappingProxyType(
             Operation("layer_norm", 1, _layer_norm, _norm_shape),
             Operation("batch_norm", 1, _batch_norm, _norm_shape),
             Operation("flatten", 1, _flatten, _flatten_shape),
-            Operation("global_avg_pool", 1, _global_avg_pool, _global_avg_pool_shape),
+            Operation("global_avg_pool", 1, _global_avg_pool, _global_pool_shape),
+            Operation("global_max_pool", 1, _global_max_pool, _global_pool_shape),
             Operation("conv1x1", 1, _conv1x1, _conv_shape, {"width": None, "stride": 1}),
             Operation("conv3x3", 1, _conv3x3, _conv_shape, {"width": None, "stride": 1}),
             Operation("conv5x5", 1, _conv5x5, _conv_shape, {"width": None, "stride": 1}),
@@ -387,6 +457,10 @@ BUILTIN: Mapping[str, Operation] = MappingProxyType(
             Operation("relu_conv1x1_bn", 1, _relu_conv1x1_bn, _block_shape, {"width": None}),
             Operation("relu_conv3x3_bn", 1, _relu_conv3x3_bn, _block_shape, {"width": None}),
             Operation("reduction", 1, _reduction, _reduction_shape, {"width": None}),
+            Operation("conv1d", 1, _conv1d, _conv1d_shape, _STEPS),
+            Operation("separable1d", 1, _separable1d, _conv1d_shape, _STEPS),
+            Operation("avg_pool1d", 1, _avg_pool1d, _pool1d_shape, {"size": 2}),
+            Operation("max_pool1d", 1, _max_pool1d, _pool1d_shape, {"size": 2}),
             Operation(
                 "periodic_embedding",
                 1,

@@ -29,7 +29,7 @@ METADATA_KEY = "nas"
 FORMAT_VERSION = 1
 OUT_SUFFIXES = (".csv", ".json", ".parquet")
 BATCH = 1024  # rows that are predicted at a time
-TYPES = {"numeric": "tensor(float)", "categorical": "tensor(string)", "image": "tensor(uint8)"}
+TYPES = {"numeric": "tensor(float)", "categorical": "tensor(string)", "image": "tensor(uint8)", "series": "tensor(float)"}
 FILLING = ("ConstantOfShape", "Expand", "Tile", "Pad", "Resize", "OneHot")  # operations that make large of small
 MAX_ELEMENTS = 2**28  # of a tensor in a model file whose size the file itself fixes: 1 GiB in float32
 
@@ -95,7 +95,7 @@ def predict_file(model_path: str | Path, data_path: str | Path, out_path: str | 
 
     Args:
         model_path: an .onnx file written by ``nas.export.export``.
-        data_path: a table (.csv, .parquet), or images (a folder, .npz).
+        data_path: a table (.csv, .parquet), images (a folder, .npz), or series (.npz, or a table of steps).
         out_path: a .csv, .json (a list of objects) or .parquet file, none of the other two.
 
     Raises:
@@ -246,7 +246,8 @@ def _metadata(model: onnx.ModelProto, name: str) -> dict[str, Any]:
 
 def _is_schema(schema: Any) -> bool:
     """Whether ``schema`` has the parts of ``Dataset.schema()``, each of its type and fitting the others."""
-    kinds = {"tabular": {"numeric", "categorical"}, "image": {"image"}}
+    kinds = {"tabular": {"numeric", "categorical"}, "image": {"image"}, "series": {"series"}}
+    sides = {"image": 3, "series": 2}
     try:
         features, levels, shape, classes = schema["features"], schema["levels"], schema["shape"], schema["classes"]
         return (
@@ -254,7 +255,11 @@ def _is_schema(schema: Any) -> bool:
             and set(features) <= kinds[schema["kind"]]
             and all(map(_words, [*features.values(), *levels, classes, list(schema["dates"].values())]))
             and len(levels) == len(features.get("categorical", []))
-            and (shape is None if schema["kind"] == "tabular" else [type(size) for size in shape] == [int] * 3)
+            and (
+                shape is None
+                if schema["kind"] == "tabular"
+                else [type(size) for size in shape] == [int] * sides[schema["kind"]]
+            )
             and schema["task"] == ("classification" if classes else "regression")
         )
     except (TypeError, LookupError, AttributeError):
@@ -288,7 +293,7 @@ def _raw_rows(path: Path, model: ExportedModel) -> tuple[dict[str, np.ndarray], 
     from nas.dataset.images import SUFFIXES
 
     try:
-        if model.schema["kind"] == "tabular" or not path.is_dir():
+        if model.schema["kind"] != "image" or not path.is_dir():
             return encode_rows(path, model.schema), None
         files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
         if not files:

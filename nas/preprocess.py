@@ -23,12 +23,11 @@ from nas.operations import Shape
 if TYPE_CHECKING:
     from nas.dataset import Dataset
 
-TABLE_VIEWS = ("x", "numeric", "quantile", "missing", "onehot", "categorical")
-IMAGE_VIEWS = ("x",)
 QUANTILES = 64
 LEVELS = 32  # commonest levels of a column that keep a slot of their own
 FIT_ROWS = 20_000  # at most so many training rows, evenly spaced, decide scales and quantiles
 LARGE = 1e6  # of a scaled number, before the smooth clip
+CLIP = 10.0  # deviations that a value of a series stays within
 
 
 class Numeric(nn.Module):
@@ -131,6 +130,40 @@ class Pixels(nn.Module):
         return (images.permute(0, 3, 1, 2).to(torch.float32) - self.mean) * self.inverse
 
 
+class Steps(nn.Module):
+    """Series [b, channels, steps], NaN where missing, to standardised ones [b, channels', 1, steps].
+
+    Where training rows had gaps or ends of different length, one more channel says what was observed.
+    """
+
+    mean: Tensor
+    inverse: Tensor
+
+    def __init__(self, series: np.ndarray, gaps: bool | None = None) -> None:
+        """Fits the mean and deviation of each channel to ``series``, float32 [n, channels, steps].
+
+        ``gaps`` says whether there is a channel for what was observed; found in ``series`` unless given.
+        """
+        super().__init__()
+        mean, deviation = _step_moments(series)
+        self.gaps = bool(np.isnan(series).any()) if gaps is None else gaps
+        self.register_buffer("mean", torch.from_numpy(mean).view(-1, 1))
+        self.register_buffer("inverse", torch.from_numpy(1.0 / deviation).view(-1, 1))
+
+    def forward(self, series: Tensor) -> Tensor:
+        """Returns channels of mean 0 and deviation 1 over the training rows, smoothly clipped, 0 where missing.
+
+        The last channel, where there is one, is the share of channels observed at each step.
+        """
+        missing = torch.isnan(series)
+        x = torch.where(missing, self.mean, series).clamp(-1e30, 1e30)
+        x = ((x - self.mean) * self.inverse).clamp(-LARGE, LARGE)
+        x = x / torch.sqrt(1.0 + (x / CLIP) ** 2)
+        if self.gaps:
+            x = torch.cat((x, 1.0 - missing.to(torch.float32).mean(dim=1, keepdim=True)), dim=1)
+        return x.unsqueeze(2)
+
+
 class Preprocess(nn.Module):
     """Fixed layers from raw tensors to named views.
 
@@ -158,6 +191,10 @@ class Preprocess(nn.Module):
             images = dataset.inputs["image"]
             _, height, width, channels = images.shape
             return cls(("image",), {"image": Pixels(images[rows])}, {"x": (channels, height, width)})
+        if dataset.kind == "series":
+            series = dataset.inputs["series"]
+            steps = Steps(series[rows])
+            return cls(("series",), {"series": steps}, {"x": (series.shape[1] + steps.gaps, 1, series.shape[2])})
         return cls._fit_table(dataset, rows)
 
     @classmethod
@@ -201,8 +238,8 @@ class Preprocess(nn.Module):
 
     def view(self, name: str, raw: Mapping[str, Tensor]) -> Tensor:
         """Returns one view [batch, *shape] of the raw tensors by name."""
-        if "image" in raw:
-            out: Tensor = self.parts["image"](raw["image"])
+        if self.raw in (("image",), ("series",)):
+            out: Tensor = self.parts[self.raw[0]](raw[self.raw[0]])
             return out
         if name == "x":
             parts = [part for part in ("numeric", "missing", "onehot") if part in self.shapes]
@@ -280,6 +317,17 @@ def _slots(codes: np.ndarray, size: int) -> np.ndarray:
     if counts[table < 0].any():
         table[table < 0] = len(common)
     return table
+
+
+def _step_moments(series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean and deviation of what is observed of each channel, float32 [channels]; deviation 1 for constants."""
+    known = ~np.isnan(series)
+    count = np.maximum(known.sum(axis=(0, 2)), 1)
+    mean = np.where(known, series, 0.0).sum(axis=(0, 2), dtype=np.float64) / count
+    squares = np.where(known, series - mean[:, None], 0.0) ** 2
+    deviation = np.sqrt(squares.sum(axis=(0, 2)) / count)
+    deviation = np.where(deviation > 1e-6 * np.abs(mean), deviation, 1.0)
+    return mean.astype(np.float32), np.clip(deviation, 1e-30, 1e30).astype(np.float32)
 
 
 def _channel_moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,14 +17,14 @@ FINALISTS = 3  # trained again before one is named
 CONFIRM_SPLITS = 4  # fresh splits for that
 FRESH = 1_000_003  # added to a search's seed for splits that no trial has seen
 STEPS, MOST_EPOCHS = 200, 100  # gradient steps aimed at, and the epochs they may take at most
-EPOCHS: Mapping[str, int] = {"tabular": 16, "image": 8}  # and at least
-ROWS: Mapping[str, int] = {"tabular": 10_000, "image": 4_000}  # training rows of one evaluation at most
+EPOCHS: Mapping[str, int] = {"tabular": 16, "image": 8, "series": 16}  # and at least
+ROWS: Mapping[str, int] = {"tabular": 10_000, "image": 4_000, "series": 4_000}  # training rows of one evaluation at most
 
 REFIT = 8  # how many times the rows x epochs of a screening training the final one may see
 
 
 def default_fidelity(dataset: Dataset) -> Fidelity:
-    """Enough to rank networks: about 200 steps on at most 10,000 rows (4,000 images), on two splits."""
+    """Enough to rank networks: about 200 steps on at most 10,000 rows (4,000 images or series), on two splits."""
     from nas.training import batch_size
 
     rows = max(1, min(int(0.75 * len(dataset)), ROWS[dataset.kind]))

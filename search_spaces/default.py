@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from nas.space import SearchSpace
 from search_spaces.image import image
+from search_spaces.series import series
 from search_spaces.tabular import tabular
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ ONE_HOT_LEVELS = 9  # up to here an embedding has nothing to gain (RealMLP's thr
 
 
 def default_for(dataset: Dataset) -> SearchSpace:
-    """The space for a dataset: ``tabular`` for tables, with the parts its columns need, ``image`` for images."""
+    """The space for a dataset: ``tabular`` for tables, with the parts its columns need, ``image`` and ``series``."""
     import numpy as np
 
     classification = dataset.task == "classification"
@@ -24,6 +25,8 @@ def default_for(dataset: Dataset) -> SearchSpace:
         return image(
             stages=1 if side < 6 else 2 if side < 24 else 3, reduce_stem=side >= 24, classification=classification
         )
+    if dataset.kind == "series":
+        return series(steps=dataset.inputs["series"].shape[2], classification=classification)
     numbers = dataset.inputs.get("numeric")
     return tabular(
         numeric=0 if numbers is None else numbers.shape[1],

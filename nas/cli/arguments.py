@@ -24,6 +24,7 @@ def add_data(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--task", metavar="TASK", help="classification or regression, found from the target unless given"
     )
+    command.add_argument("--kind", metavar="KIND", help="tabular, image or series, found from the shape unless given")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--history", metavar="PLACE", help="learn from this path or URL; 'none' learns from nothing")
 
@@ -32,7 +33,7 @@ def loaded(options: argparse.Namespace) -> Dataset:
     """Returns the data that the arguments of ``add_data`` name."""
     from nas.dataset import load
 
-    names = ("target", "task", "groups", "time", "weights", "validation", "test")
+    names = ("target", "task", "kind", "groups", "time", "weights", "validation", "test")
     return load(options.data, **{name: getattr(options, name) for name in names})
 
 

@@ -179,6 +179,6 @@ def _print_end(result: Result, options: argparse.Namespace, saved: str, seconds:
     if not options.export:
         parts.append(f"next: {options.command_line} --export model.onnx")
     elif str(options.export).endswith(".onnx"):
-        new = "new.csv" if result.whole.kind == "tabular" else "FOLDER"
+        new = {"tabular": "new.csv", "image": "FOLDER", "series": "new.npz"}[result.whole.kind]
         parts.append(f"next: nas predict {options.export} {new}")
     print(" | ".join(part for part in parts if part))

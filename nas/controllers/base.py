@@ -45,7 +45,7 @@ class Problem:
         dataset: Fingerprint of the new dataset.
         kin: Fingerprints of past datasets that are this one grown or cut down: last week's, for example.
         task: "classification" or "regression".
-        kind: "tabular" or "image".
+        kind: "tabular", "image" or "series".
         priors: Folder in which what a past teaches is kept once it was worked out; None for nowhere.
     """
 

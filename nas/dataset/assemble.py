@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.dataset import images, rows, table
+from nas.dataset import images, pieces, rows, series, table
 from nas.dataset.extras import TEST, TRAIN, VALIDATION, Source, read_extras
 from nas.dataset.origin import Origin
 from nas.dataset.target import encode_parts
@@ -34,7 +34,7 @@ def assemble(sources: Sequence[Source], extras: Mapping[str, Any]) -> Dataset:
         DataError: the rows cannot be learned from, or a part does not fit the others.
     """
     first = sources[0]
-    found = [(_as_frame_or_array(source.X), _target_values(source.y)) for source in sources]
+    found = [(_as_frame_or_array(source.X, first.kind), _target_values(source.y)) for source in sources]
     sizes = [_checked_size(X, y, source) for (X, y), source in zip(found, sources, strict=True)]
     part = np.concatenate([_part(source, size) for source, size in zip(sources, sizes, strict=True)])
     extra, taken, notes = read_extras(sources, [X for X, _ in found], sizes, extras)
@@ -49,10 +49,10 @@ def assemble(sources: Sequence[Source], extras: Mapping[str, Any]) -> Dataset:
         notes.append(f"{int((~keep[y.keep]).sum())} rows of weight 0 are left out")
     Xs = [_without(X, taken) for X, _ in found]
     said = (*first.notes, *y.notes, *notes)
-    inputs, origin = _read(Xs, first.features, keep, part == TRAIN, said)
+    inputs, origin = _read(Xs, first, keep, part == TRAIN, said)
     return Dataset(
         name=first.name,
-        kind="image" if "image" in inputs.arrays else "tabular",
+        kind=_kind(inputs.arrays),
         task=y.task,
         inputs=inputs.arrays,
         y=y.y[keep[y.keep]],
@@ -69,6 +69,10 @@ def assemble(sources: Sequence[Source], extras: Mapping[str, Any]) -> Dataset:
         origin=origin,
         **{key: array[keep] for key, array in extra.items()},
     )
+
+
+def _kind(arrays: Mapping[str, np.ndarray]) -> str:
+    return next((kind for kind in ("image", "series") if kind in arrays), "tabular")
 
 
 def _target_values(y: Any) -> np.ndarray:
@@ -90,9 +94,14 @@ def _part(source: Source, count: int) -> np.ndarray:
     return np.zeros(count, dtype=np.int64) if source.part is None else source.part
 
 
-def _as_frame_or_array(X: Any) -> Any:
-    if isinstance(X, Inputs) or hasattr(X, "iloc"):
-        return X.to_frame() if hasattr(X, "to_frame") and not hasattr(X, "columns") else X
+def _as_frame_or_array(X: Any, kind: str | None) -> Any:
+    if hasattr(X, "iloc"):
+        X = X.to_frame() if hasattr(X, "to_frame") and not hasattr(X, "columns") else X
+        return series.from_frame(X) if kind == "series" else X
+    if isinstance(X, Inputs):
+        return X
+    if pieces.is_list(X):
+        return pieces.read(X, kind)
     X = table.dense(X) if hasattr(X, "toarray") else table.to_array(X, "X")
     if X.ndim == 0:
         raise DataError(f"X must be [rows, columns], but is a single {type(X.item()).__name__}; pass (X, y).")
@@ -110,10 +119,13 @@ def _without(X: Any, taken: Sequence[str]) -> Any:
 
 
 def _read(
-    Xs: Sequence[Any], names: tuple[str, ...], keep: np.ndarray, train: np.ndarray, notes: tuple[str, ...]
+    Xs: Sequence[Any], source: Source, keep: np.ndarray, train: np.ndarray, notes: tuple[str, ...]
 ) -> tuple[Inputs, Origin | None]:
     """Returns the inputs of the rows kept, and the origin where reading them depends on their values."""
     first, others = Xs[0], Xs[1:]
+    held = _kind(first.arrays) if isinstance(first, Inputs) else "tabular" if hasattr(first, "iloc") else None
+    if None not in (held, source.kind) and held != source.kind:
+        raise DataError(f"{source.name!r} is {held}, but kind={source.kind!r}; leave kind= out, or pass plain arrays.")
     if hasattr(first, "iloc"):
         if not all(hasattr(X, "iloc") for X in others):
             raise DataError("validation and test rows must be a table like the training rows; pass a DataFrame.")
@@ -122,10 +134,15 @@ def _read(
         return inputs, replace(origin, arrays=inputs.arrays)
     if isinstance(first, Inputs):
         inputs = first
-    elif first.ndim == 4 or (first.ndim == 3 and first.dtype == np.uint8):
+    elif source.kind == "image" or (
+        source.kind is None and (first.ndim == 4 or (first.ndim == 3 and first.dtype == np.uint8))
+    ):
         inputs = images.from_array(first)
+    elif source.kind == "series" or (source.kind is None and first.ndim == 3):
+        inputs = series.from_array(first)
+        inputs = replace(inputs, notes=(*(() if source.kind else series.said(first)), *inputs.notes))
     else:
-        inputs = table.from_array(first, names)
+        inputs = table.from_array(first, source.features)
     if others:
         encoded = [rows.encode_like(X, inputs) for X in others]
         arrays = {key: np.concatenate([array, *(e[key] for e in encoded)]) for key, array in inputs.arrays.items()}

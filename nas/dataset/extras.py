@@ -24,7 +24,7 @@ class Source:
     """What was found: X (frame, array or Inputs) and y before anything is encoded, and what is known of them.
 
     ``part`` says of every row what it is for (None: training), ``arrays`` is the archive X comes from, ``notes`` what
-    was decided while reading.
+    was decided while reading, ``kind`` what X is to be read as where the caller says so.
     """
 
     X: Any
@@ -38,6 +38,7 @@ class Source:
     family: str = ""
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    kind: str | None = None
 
 
 def read_extras(

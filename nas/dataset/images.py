@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 """Files of a folder that are read as images."""
 MAX_SIDE = 224
-"""Pixels of the longer side; files whose commonest size is larger are shrunk to it."""
-_GREY = ("1", "L", "LA", "I", "I;16", "F")
+"""Pixels of the longer side; larger images are shrunk to it."""
+COMMON = 0.5
+"""Share of the images that must have the commonest size for all to be brought to it; else it is the median size."""
 _PARTS = {"train": False, "test": True}
 
 
@@ -70,8 +71,9 @@ def from_array(X: np.ndarray) -> Inputs:
 def from_folder(folder: Path) -> Folder:
     """Returns the images of a folder with one subfolder a class, or with train/ and test/ holding such subfolders.
 
-    All are resized to the commonest size (the smallest of equally common ones, its longer side at most ``MAX_SIDE``);
-    one channel if every file is grey, else RGB.
+    All are turned as their EXIF data say and resized to the commonest size, or to the median height and width where
+    fewer than half have it, the longer side at most ``MAX_SIDE``. One channel if every file is grey, else RGB;
+    transparent ones are laid on white.
 
     Raises:
         DataError: no subfolder with images, or a file that is empty or unreadable.
@@ -104,6 +106,28 @@ def read_files(paths: Sequence[Path], shape: Sequence[int] | None = None) -> tup
     return decode([_opener(path) for path in paths], [str(path) for path in paths], shape)
 
 
+def read_arrays(pieces: Sequence[np.ndarray], shape: Sequence[int] | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Returns as ``read_files`` what arrays ``[h, w]`` or ``[h, w, c]`` of several sizes hold, ``from_array``'s rules."""
+    from PIL import Image
+
+    pictures = []
+    for index, piece in enumerate(pieces):
+        try:
+            pixels = from_array(piece[None]).arrays["image"][0]
+        except DataError as error:
+            raise DataError(f"image {index} of X cannot be read: {error}") from error
+        pictures.append(Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
+    return read_pictures(pictures, shape)
+
+
+def read_pictures(
+    pictures: Sequence[Image.Image], shape: Sequence[int] | None = None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Returns as ``read_files`` what Pillow has opened."""
+    openers = [partial(_copy, picture) for picture in pictures]
+    return decode(openers, [f"image {index} of X" for index in range(len(openers))], shape)
+
+
 def from_bytes(data: np.ndarray, offsets: np.ndarray) -> Inputs:
     """Returns the images whose encoded files (JPEG, PNG) are ``data[offsets[i]:offsets[i + 1]]``, data being uint8."""
     bounds = offsets.astype(np.int64)
@@ -129,6 +153,20 @@ def decode(
     return images, tuple(notes)
 
 
+def resized(found: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Returns uint8 images ``[n, h, w, c]`` with the height and width of ``shape``; channels stay."""
+    from PIL import Image
+
+    height, width = shape[:2]
+    if found.shape[1:3] == (height, width):
+        return found
+    out = np.empty((len(found), height, width, found.shape[3]), dtype=np.uint8)
+    for index, pixels in enumerate(found):
+        picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+        out[index] = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR)).reshape(out.shape[1:])
+    return out
+
+
 def pool(images: np.ndarray, side: int) -> np.ndarray:
     """Returns uint8 ``[n, h, w, c]`` averaged to at most ``side`` x ``side`` pixels: float32 ``[n, h' * w' * c]``."""
     out: np.ndarray = images.astype(np.float32)
@@ -140,30 +178,54 @@ def pool(images: np.ndarray, side: int) -> np.ndarray:
     return out.reshape(len(images), -1)
 
 
-def _common_shape(heads: Iterable[tuple[int, int, bool]]) -> tuple[tuple[int, int, int], list[str]]:
-    heads = list(heads)
-    sizes = Counter((height, width) for height, width, _ in heads)
+@dataclass(frozen=True)
+class _Head:
+    """What is known of an image before all are brought to one shape."""
+
+    height: int
+    width: int
+    grey: bool
+    transparent: bool
+
+
+def _common_shape(heads: Sequence[_Head]) -> tuple[tuple[int, int, int], list[str]]:
+    sizes = Counter((head.height, head.width) for head in heads)
     height, width = min(sizes, key=lambda size: (-sizes[size], size[0] * size[1], size))
+    if sizes[height, width] < COMMON * len(heads):
+        height, width = (int(np.median([getattr(head, side) for head in heads])) for side in ("height", "width"))
     shrink = min(1.0, MAX_SIDE / max(height, width))
     target = (max(round(height * shrink), 1), max(round(width * shrink), 1))
-    resized = sum(count for size, count in sizes.items() if size != target)
-    notes = [f"{resized} of {len(heads)} images were resized to {target[0]} x {target[1]}"] if resized else []
-    return (*target, 1 if all(grey for _, _, grey in heads) else 3), notes
+    notes = []
+    if resized := sum(count for size, count in sizes.items() if size != target):
+        (low, wide), (high, broad) = ((f(h.height for h in heads), f(h.width for h in heads)) for f in (min, max))
+        spread = f"{low} x {wide}" if (low, wide) == (high, broad) else f"{low} to {high} x {wide} to {broad}"
+        notes.append(
+            f"{resized:,} of {len(heads):,} images were resized to {target[0]} x {target[1]} (height x width; they had"
+            f" {spread})"
+        )
+    grey = sum(head.grey for head in heads)
+    if 0 < grey < len(heads):
+        notes.append(f"{grey:,} grey images are read in colour like the other {len(heads) - grey:,}")
+    if clear := sum(head.transparent for head in heads):
+        notes.append(f"{clear:,} images with transparent parts were laid on white")
+    return (*target, 1 if grey == len(heads) else 3), notes
 
 
-def _head(opener: Callable[[], Image.Image]) -> tuple[int, int, bool]:
+def _head(opener: Callable[[], Image.Image]) -> _Head:
     with opener() as image:
         turned = image.getexif().get(274, 1) in (5, 6, 7, 8)
         width, height = reversed(image.size) if turned else image.size
-        grey = image.mode in _GREY or (
-            image.mode == "P" and image.convert("RGB").getcolors(256) is not None and _flat(image)
-        )
-        return height, width, grey
+        grey = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
+        if image.mode in ("P", "PA"):
+            colours = np.asarray(image.convert("RGB"))
+            grey = bool((colours == colours[..., :1]).all())
+        return _Head(height, width, grey, _is_transparent(image))
 
 
-def _flat(image: Image.Image) -> bool:
-    colours = np.asarray(image.convert("RGB"))
-    return bool((colours == colours[..., :1]).all())
+def _is_transparent(image: Image.Image) -> bool:
+    if image.mode not in ("RGBA", "RGBa", "LA", "La", "PA") and "transparency" not in image.info:
+        return False
+    return bool(image.convert("RGBA").getextrema()[3][0] < 255)  # type: ignore[index]
 
 
 def _pixels(opener: Callable[[], Image.Image], height: int, width: int, channels: int) -> np.ndarray:
@@ -173,6 +235,9 @@ def _pixels(opener: Callable[[], Image.Image], height: int, width: int, channels
         image = ImageOps.exif_transpose(opened)
         if image.mode.startswith("I") or image.mode == "F":
             image = _eight_bits(image)
+        elif channels != 4 and _is_transparent(image):
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         image = image.convert("L" if channels == 1 else "RGBA" if channels == 4 else "RGB")
         if image.size != (width, height):
             image = image.resize((width, height), Image.Resampling.BILINEAR)
@@ -180,12 +245,25 @@ def _pixels(opener: Callable[[], Image.Image], height: int, width: int, channels
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Returns 16-bit (or deeper) grey values divided by 257, so that 65535 is 255; smaller ranges stay as they are."""
+    """Returns deep grey values as bytes: 16 bits divided by 257, so that 65535 is 255; floats in [0, 1] times 255.
+
+    What Pillow gives as 32 bits is taken for 16 where a value exceeds 255.
+    """
     from PIL import Image
 
     values = np.asarray(image, dtype=np.float64)
-    values = values / 257.0 if values.max(initial=0.0) > 255.0 else values
+    if image.mode == "F" and values.max(initial=0.0) <= 1.0:
+        values = values * 255.0
+    elif image.mode.startswith("I;16") or values.max(initial=0.0) > 255.0:
+        values = values / 257.0
     return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+
+
+def _copy(picture: Image.Image) -> Image.Image:
+    """Returns a picture that may be closed, with the orientation of the first."""
+    copied = picture.copy()
+    copied.getexif().update(picture.getexif())
+    return copied
 
 
 def _classes(folder: Path) -> dict[str, list[Path]]:

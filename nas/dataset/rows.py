@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.dataset import archive, files, images, table
+from nas.dataset import archive, files, images, pieces, series, table
 from nas.dataset.value import Inputs
 from nas.errors import DataError
 
@@ -22,7 +22,9 @@ def encode_rows(data: Any, schema: Mapping[str, Any]) -> dict[str, np.ndarray]:
     Args:
         data: a DataFrame (or a table of another library, or a .csv / .parquet file) with the training columns by name,
             others are ignored; an array with the training columns in order; an .npz file; a mapping of inputs, checked
-            and passed on; for images an array, a file, a list of files or a folder, resized to the training size.
+            and passed on; for images an array, a file, a list of files or a folder, resized to the training size; for
+            series an array, a list, an .npz file, or a table with a column for each step, brought to the training
+            length.
         schema: what ``Dataset.schema()`` returned, also after a round trip through JSON.
 
     Raises:
@@ -37,6 +39,8 @@ def encode_rows(data: Any, schema: Mapping[str, Any]) -> dict[str, np.ndarray]:
         return _checked(dict(data), schema)
     if schema["kind"] == "image":
         return _checked({"image": _images(data, schema["shape"])}, schema)
+    if schema["kind"] == "series":
+        return _checked(dict(_series(data, schema).arrays), schema)
     if isinstance(data, str | Path):
         data = _file(Path(data).expanduser())
     if isinstance(data, Inputs):
@@ -48,19 +52,23 @@ def encode_rows(data: Any, schema: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 def encode_like(X: Any, known: Inputs) -> dict[str, np.ndarray]:
     """Returns further rows (array or Inputs) as the arrays of ``known``; DataError where they have another width."""
-    image = known.arrays.get("image")
+    kind = next((kind for kind in ("image", "series") if kind in known.arrays), "tabular")
     schema = {
         "schema": 1,
-        "kind": "tabular" if image is None else "image",
+        "kind": kind,
         "features": {key: range(array.shape[1]) for key, array in known.arrays.items()},
         "levels": known.levels,
         "dates": {},
-        "shape": None if image is None else list(image.shape[1:]),
+        "shape": None if kind == "tabular" else list(known.arrays[kind].shape[1:]),
     }
     if isinstance(X, Inputs):
+        if kind == "image" and "image" in X.arrays:  # read in its own size
+            X = Inputs({"image": images.resized(X.arrays["image"], schema["shape"])})
         return _checked(dict(X.arrays), schema)
-    if image is not None:
-        return _checked({"image": _images(X, list(image.shape[1:]))}, schema)
+    if kind == "image":
+        return _checked({"image": _images(X, schema["shape"])}, schema)
+    if kind == "series":
+        return _checked(dict(_series(X, schema).arrays), schema)
     return _checked(dict(table.from_array(X).arrays), schema)
 
 
@@ -103,28 +111,40 @@ def _images(data: Any, shape: list[int]) -> np.ndarray:
             data = sorted(p for p in path.rglob("*") if p.suffix.lower() in images.SUFFIXES)
         else:
             data = [path]
-    if isinstance(data, list | tuple) and data and all(isinstance(item, str | Path) for item in data):
-        missing = [str(item) for item in data if not Path(item).is_file()]
-        if missing:
-            raise DataError(f"no file is named {missing[0]!r}; check the path.")
-        return images.read_files([Path(item) for item in data], shape)[0]
+    if pieces.is_list(data):
+        found = pieces.read(data, "image", shape)
+        assert isinstance(found, Inputs)
+        return found.arrays["image"]
     X = np.asarray(data)
     X = X[None] if list(X.shape) == list(shape) else X
-    return images.from_array(X).arrays["image"]
+    return images.resized(images.from_array(X).arrays["image"], shape)
+
+
+def _series(data: Any, schema: Mapping[str, Any]) -> Inputs:
+    if isinstance(data, str | Path):
+        data = _file(Path(data).expanduser())
+    if hasattr(data, "iloc"):
+        names = [name for name in data.columns if str(name) != schema.get("target")]
+        data = series.from_frame(data[names])
+    elif pieces.is_list(data):
+        data = pieces.read(data, "series")
+    if isinstance(data, Inputs):
+        raise DataError(f"series are read from an array X, but the file holds {', '.join(data.arrays)}; save X.")
+    return series.fitted(np.asarray(data), schema["shape"])
 
 
 def _checked(inputs: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    widths = {key: (len(names),) for key, names in schema["features"].items() if key != "image"}
-    if schema["kind"] == "image":
-        widths = {"image": tuple(schema["shape"])}
-    dtypes = {"numeric": np.float32, "categorical": np.int64, "image": np.uint8}
+    widths = {key: (len(names),) for key, names in schema["features"].items()}
+    if schema["kind"] != "tabular":
+        widths = {schema["kind"]: tuple(schema["shape"])}
+    dtypes = {"numeric": np.float32, "categorical": np.int64, "image": np.uint8, "series": np.float32}
     for key, width in widths.items():
         if key not in inputs or np.shape(inputs[key])[1:] != width:
             given = np.shape(inputs[key])[1:] if key in inputs else ", ".join(map(str, inputs)) or "nothing"
             raise DataError(f"input {key!r} must have shape {width} a row, but got {given}; pass it as in training.")
     arrays = {key: np.asarray(inputs[key]).astype(dtypes[key], copy=False) for key in widths}
-    if "numeric" in arrays:
-        arrays["numeric"] = np.where(np.isinf(arrays["numeric"]), np.float32("nan"), arrays["numeric"])
+    for key in {"numeric", "series"} & arrays.keys():
+        arrays[key] = np.where(np.isinf(arrays[key]), np.float32("nan"), arrays[key])
     if "categorical" in arrays:
         sizes = np.array([len(level) for level in schema["levels"]])
         codes = arrays["categorical"]

@@ -15,7 +15,7 @@ import numpy as np
 from nas.dataset import archive, files, images, table
 from nas.dataset.assemble import assemble
 from nas.dataset.extras import TEST, VALIDATION, Source
-from nas.dataset.value import Dataset
+from nas.dataset.value import KINDS, Dataset
 from nas.errors import DataError, nearest
 
 BUNDLED = ("digits", "iris", "wine", "breast_cancer", "diabetes")
@@ -27,6 +27,7 @@ def load(
     *,
     target: str | int | None = None,
     task: str | None = None,
+    kind: str | None = None,
     name: str | None = None,
     groups: Any = None,
     weights: Any = None,
@@ -38,13 +39,16 @@ def load(
 
     Args:
         data: ``(X, y)``, where X is ``[rows, columns]`` (also sparse), a DataFrame, or images
-            ``[n, height, width(, channels)]``; a DataFrame (of pandas, polars, pyarrow or whatever has ``to_pandas`` or
+            ``[n, height, width(, channels)]`` (bytes), series ``[n, channels, steps]``, or a list of images or series of
+            several sizes (arrays, Pillow's images, names of image files); a DataFrame (of pandas, polars, pyarrow or whatever has ``to_pandas`` or
             an Arrow stream) with ``target``; a path to a .csv, .parquet or .npz file or to a folder of images (one
             folder a class); a bundled name (digits, iris, wine, breast_cancer, diabetes); or a Dataset, returned as
             it is.
         target: the column to predict; needed for DataFrames, .csv and .parquet.
         task: "classification" or "regression"; without it text, booleans and whole numbers with few distinct values
             are classes (``nas.dataset.target.encode_target`` has the rule).
+        kind: "tabular", "image" or "series", where the shape does not tell: ``[n, steps]`` and tables with a column for
+            each step are series only if it says so.
         name: for people; by default the file's.
         groups: a column, or one value for each row; rows of a group stay on one side of every split. The column is no
             input.
@@ -60,9 +64,11 @@ def load(
     """
     extras = {"groups": groups, "weights": weights, "time": time}
     if isinstance(data, Dataset):
-        return _loaded(data, task, name, extras | {"validation": validation, "test": test})
+        return _loaded(data, task, kind, name, extras | {"validation": validation, "test": test})
+    if kind is not None and kind not in KINDS:
+        raise DataError(f"kind must be one of {', '.join(KINDS)}, but got {kind!r};{nearest(str(kind), KINDS)}")
     first = _source(data, target)
-    sources = [replace(first, task=task or first.task, name=name or first.name)]
+    sources = [replace(first, task=task or first.task, name=name or first.name, kind=kind)]
     for what, given, part in (("validation", validation, VALIDATION), ("test", test, TEST)):
         if given is not None:
             if first.part is not None and (first.part == part).any():
@@ -72,9 +78,12 @@ def load(
     return assemble(sources, extras)
 
 
-def _loaded(data: Dataset, task: str | None, name: str | None, others: dict[str, Any]) -> Dataset:
-    if task not in (None, data.task):
-        raise DataError(f"{data.name!r} is a {data.task} dataset, but task={task!r}; load its arrays again.")
+def _loaded(
+    data: Dataset, task: str | None, kind: str | None, name: str | None, others: dict[str, Any]
+) -> Dataset:
+    for what, given, known in (("task", task, data.task), ("kind", kind, data.kind)):
+        if given not in (None, known):
+            raise DataError(f"{data.name!r} is a {known} dataset, but {what}={given!r}; load its arrays again.")
     if given := [key for key, value in others.items() if value is not None]:
         raise DataError(f"{data.name!r} is loaded already; pass {given[0]}= to the nas.load that reads it.")
     return data if name is None else replace(data, name=name)

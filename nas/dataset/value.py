@@ -20,13 +20,18 @@ from nas.errors import DataError, nearest
 if TYPE_CHECKING:
     from nas.dataset.origin import Origin
 
-KINDS: Mapping[str, tuple[str, ...]] = {"tabular": ("numeric", "categorical"), "image": ("image",)}
+KINDS: Mapping[str, tuple[str, ...]] = {"tabular": ("numeric", "categorical"), "image": ("image",), "series": ("series",)}
 TASKS = ("classification", "regression")
 EARLIEST = 2 / 3
 """Splits by time look at all rows up to a moment, at least at this share of them."""
 _GOLDEN = 0.6180339887498949
 _BY_ROW = ("groups", "weights", "time", "given_test", "given_validation")
-_DTYPES = {"numeric": (np.float32, 2), "categorical": (np.int64, 2), "image": (np.uint8, 4)}
+_DTYPES = {
+    "numeric": (np.float32, 2),
+    "categorical": (np.int64, 2),
+    "image": (np.uint8, 4),
+    "series": (np.float32, 3),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,14 +55,15 @@ class Dataset:
 
     Attributes:
         name: for people; not part of the identity.
-        kind: "tabular" or "image".
+        kind: "tabular", "image" or "series".
         task: "classification" or "regression".
         inputs: of a table "numeric" float32 ``[n, d]`` (NaN = missing) and / or "categorical" int64 ``[n, c]`` (codes
             of ``levels``, -1 = missing or unknown), each only where it has a column; of images "image" uint8
-            ``[n, height, width, channels]``.
+            ``[n, height, width, channels]``; of series "series" float32 ``[n, channels, steps]`` (NaN = missing, also
+            after the end of a shorter one).
         y: int64 ``[n]`` codes of ``classes``, or float32 ``[n]`` in the units of the target.
         classes: their names in the order of the codes; empty in regression.
-        features: column names of each input (f0, f1, ... and c0, c1, ... if not given); () for images.
+        features: column names of each input (f0, f1, ... and c0, c1, ... if not given); () for images and series.
         levels: vocabulary of each categorical column in the order of its codes.
         groups: int64 ``[n]`` or None; rows of a group stay on one side of every split.
         weights: float64 ``[n]`` > 0 or None; how much a row counts in losses, scores and errors, relative to others.
@@ -130,7 +136,7 @@ class Dataset:
 
     @property
     def columns(self) -> int:
-        """Number of raw features: columns of a table, or height * width * channels."""
+        """Number of raw features: columns of a table, height * width * channels, or channels * steps."""
         return sum(int(np.prod(array.shape[1:])) for array in self.inputs.values())
 
     @property
@@ -227,6 +233,9 @@ class Dataset:
         if self.kind == "image":
             _, height, width, channels = self.inputs["image"].shape
             size = f"{len(self):,} images {height} x {width} {'grey' if channels == 1 else f'x {channels}'}"
+        elif self.kind == "series":
+            _, channels, steps = self.inputs["series"].shape
+            size = f"{len(self):,} series x {_count(channels, 'channel')} x {_count(steps, 'step')}"
         else:
             words = {"numeric": "number", "categorical": "category"}
             counts = [(len(self.features[key]), word) for key, word in words.items() if key in self.inputs]
@@ -235,7 +244,7 @@ class Dataset:
 
     def schema(self) -> dict[str, Any]:
         """Returns what ``encode_rows`` needs to read new rows the same way: a dict of JSON values."""
-        shape = list(self.inputs["image"].shape[1:]) if self.kind == "image" else None
+        shape = None if self.kind == "tabular" else list(self.inputs[self.kind].shape[1:])
         return {
             "schema": 1,
             "kind": self.kind,
@@ -294,8 +303,7 @@ class Dataset:
 
 
 def _count(n: int, word: str) -> str:
-    plural = {"number": "numbers", "category": "categories"}[word]
-    return f"{n:,} {word if n == 1 else plural}"
+    return f"{n:,} {word if n == 1 else 'categories' if word == 'category' else f'{word}s'}"
 
 
 def _check_words(data: Dataset) -> None:
@@ -318,8 +326,9 @@ def _check_inputs(data: Dataset) -> None:
                 f"input {key!r} must be {np.dtype(dtype)} with {ndim} dimensions and {len(data.y)} rows,"
                 f" but got {array.dtype} {array.shape}; nas.dataset.load converts arrays."
             )
-    if "numeric" in data.inputs and np.isinf(data.inputs["numeric"]).any():
-        raise DataError("numeric inputs must be finite or NaN, but hold infinite values; nas.dataset.load marks them.")
+    for key in ("numeric", "series"):
+        if key in data.inputs and np.isinf(data.inputs[key]).any():
+            raise DataError(f"{key} inputs must be finite or NaN, but hold infinite values; nas.dataset.load marks them.")
 
 
 def _check_target(data: Dataset) -> None:
@@ -345,7 +354,7 @@ def _check_target(data: Dataset) -> None:
 
 def _check_names(data: Dataset) -> None:
     for key, names in data.features.items():
-        if key != "image" and len(names) != data.inputs[key].shape[1]:
+        if key in ("numeric", "categorical") and len(names) != data.inputs[key].shape[1]:
             raise DataError(f"features[{key!r}] must name {data.inputs[key].shape[1]} columns, but names {len(names)}.")
     codes = data.inputs.get("categorical")
     if codes is None:

@@ -135,7 +135,7 @@ def _preprocess(
     words: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, torch.Tensor]
 ) -> Preprocess:
     """Returns the layers before the network, whose buffers have the sizes of those in the file."""
-    from nas.preprocess import Categorical, Numeric, Pixels, Preprocess
+    from nas.preprocess import Categorical, Numeric, Pixels, Preprocess, Steps
 
     raw, schema = tuple(map(str, words["preprocess"]["raw"])), words["schema"]
     parts: dict[str, nn.Module] = {}
@@ -151,6 +151,11 @@ def _preprocess(
             categorical.width = len(own["slots"])
             parts[part] = categorical
             fits = own["sizes"].tolist() == sizes and len(sizes) == len(schema["features"]["categorical"])
+        elif part == "series":
+            channels, steps = len(own["mean"]), shapes["x"][2]
+            gaps = shapes["x"][0] == channels + 1
+            parts[part] = Steps(np.zeros((1, channels, 1), dtype=np.float32), gaps)
+            fits = [channels, steps] == schema["shape"] and shapes["x"][:2] == (channels + gaps, 1)
         else:
             parts[part] = Pixels(np.zeros((1, 1, 1, len(own["mean"])), dtype=np.uint8))
             fits = [shapes["x"][axis] for axis in (1, 2, 0)] == schema["shape"]
@@ -174,6 +179,8 @@ def _try(fitted: Fitted, schema: Mapping[str, Any]) -> None:
             raise ExportError(f"the input {key!r} is unknown; save it again.")
         if key == "image":
             rows[key] = np.zeros((2, *schema["shape"]), dtype=np.uint8)
+        elif key == "series":
+            rows[key] = np.stack([np.full(schema["shape"], fill, dtype=np.float32) for fill in (np.nan, 0.0)])
         elif key == "numeric":
             rows[key] = np.array([[np.nan] * len(names), [0.0] * len(names)], dtype=np.float32)
         else:

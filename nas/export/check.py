@@ -122,8 +122,11 @@ def real_batches(data: Dataset) -> list[Raw]:
 def gap_batches(data: Dataset) -> list[Raw]:
     """Returns one batch of real rows with values taken out, none where nothing can be missing (images).
 
-    Each row lacks a column in turn (NaN, or code -1), from ``GAPS`` columns on several; the last row lacks all.
+    Each row lacks a column or channel in turn (NaN, or code -1), from ``GAPS`` columns on several; the last row lacks
+    all. In a second batch series end halfway.
     """
+    if "series" in data.inputs:
+        return _gaps_of_series(data.inputs["series"])
     gaps: dict[str, float] = {"numeric": np.nan, "categorical": -1}
     columns = sum(array.shape[1] for name, array in data.inputs.items() if name in gaps)
     if not columns:
@@ -138,6 +141,16 @@ def gap_batches(data: Dataset) -> list[Raw]:
         batch[name][-1] = gaps[name]
         taken += width
     return [batch]
+
+
+def _gaps_of_series(series: np.ndarray) -> list[Raw]:
+    channels, steps = series.shape[1:]
+    lacking = series[np.arange(min(channels, GAPS) + 1) % len(series)]
+    lacking[np.arange(channels) % GAPS, np.arange(channels)] = np.nan
+    lacking[-1] = np.nan
+    short = series[: min(len(series), GAPS)].copy()
+    short[:, :, (steps + 1) // 2 :] = np.nan
+    return [{"series": lacking}, {"series": short}]
 
 
 def milliseconds_per_row(predict: Predict, data: Dataset, runs: int = 200, seconds: float = 0.5) -> float:

@@ -1,7 +1,7 @@
 """The whole network as a program of ``torch.export``: raw tensors in, predictions out, any batch size.
 
 ``torch.export.load(path).module()`` takes ``numeric`` float32 (NaN = missing), ``categorical`` int64 codes (-1 =
-missing) or ``image`` uint8 [batch, ...] in the order of the metadata's ``inputs`` and gives probabilities
+missing), ``image`` uint8 or ``series`` float32 (NaN = missing) [batch, ...] in the order of the metadata's ``inputs`` and gives probabilities
 [batch, classes] or values [batch]. The metadata are JSON in the extra file ``nas.json``.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nas.dataset import Dataset
     from nas.model import Predictor
 
-DTYPES = {"numeric": torch.float32, "categorical": torch.int64, "image": torch.uint8}
+DTYPES = {"numeric": torch.float32, "categorical": torch.int64, "image": torch.uint8, "series": torch.float32}
 EXTRA_FILE = "nas.json"
 
 

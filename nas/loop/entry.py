@@ -37,6 +37,7 @@ def search(
     *,
     target: str | None = None,
     task: str | None = None,
+    kind: str | None = None,
     groups: object = None,
     weights: object = None,
     time: object = None,
@@ -67,6 +68,7 @@ def search(
             name of a dataset bundled with scikit-learn.
         target: The column to predict, for tables.
         task: ``classification`` or ``regression``; found from the target unless given.
+        kind: ``tabular``, ``image`` or ``series``; found from the shape unless given.
         groups: A column, or shape (rows,): rows of one group never stand on both sides of a split.
         weights: A column, or shape (rows,): how much a row counts in losses, scores and errors.
         time: A column, or shape (rows,): validation rows are later than training rows, test rows the last.
@@ -106,6 +108,7 @@ def search(
         data,
         target=target,
         task=task,
+        kind=kind,
         groups=groups,
         weights=weights,
         time=time,
@@ -149,6 +152,7 @@ def suggest(
     k: int = 5,
     target: str | None = None,
     task: str | None = None,
+    kind: str | None = None,
     groups: object = None,
     space: SearchSpace | None = None,
     controller: ControllerSpec = "meta",
@@ -157,7 +161,7 @@ def suggest(
 ) -> list[Suggestion]:
     """What would be tried first on ``data``, from history alone: ``k`` suggestions, best first, nothing trained."""
     k, seed = whole("k", k, 1, MOST_SUGGESTIONS), whole("seed", seed, 0)
-    dataset, _ = set_aside(load(data, target=target, task=task, groups=groups), None)
+    dataset, _ = set_aside(load(data, target=target, task=task, kind=kind, groups=groups), None)
     space = space or default_space(dataset)
     info = describe(dataset)
     with Histories(history, None, read_only=history != YOURS) as histories:

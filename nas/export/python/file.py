@@ -23,7 +23,7 @@ from torch import Tensor
 
 from nas.errors import ExportError
 from nas.export.check import ExportReport, Raw, metadata, on_cpu, reason_of, verify
-from nas.export.python import standalone, standalone_image, standalone_table
+from nas.export.python import standalone, standalone_image, standalone_series, standalone_table
 from nas.export.python.network import plain, write_network
 from nas.export.python.sources import Sources
 from nas.operations import BUILTIN, Operation
@@ -103,10 +103,11 @@ def _safetensors(tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> byt
 
 def _text(network: str, sources: Sources, predictor: Predictor, data: Dataset, stem: str, fingerprint: str) -> str:
     """Returns the whole file."""
-    image = data.kind == "image"
-    functions = [standalone.load, standalone_image.predict if image else standalone_table.predict]
+    table = data.kind == "tabular"
+    module = {"tabular": standalone_table, "image": standalone_image, "series": standalone_series}[data.kind]
+    functions = [standalone.load, module.predict]
     layers = dict(sources.texts)
-    for function in functions if image else [*functions, standalone_table.main]:
+    for function in [*functions, standalone_table.main] if table else functions:
         sources.add(function)
     library, torches = _import_lines({*sources.imports.values(), "import torch"})
     parts = [
@@ -118,7 +119,7 @@ def _text(network: str, sources: Sources, predictor: Predictor, data: Dataset, s
     ]
     definitions = [*layers.values(), network, *(text for name, text in sources.texts.items() if name not in layers)]
     body = "\n".join(parts) + "".join(f"\n\n{definition.strip()}\n" for definition in definitions)
-    return body if image else f'{body}\n\nif __name__ == "__main__":\n    main()\n'
+    return body if not table else f'{body}\n\nif __name__ == "__main__":\n    main()\n'
 
 
 def _import_lines(lines: Collection[str]) -> tuple[list[str], list[str]]:
@@ -139,7 +140,7 @@ def _constants(data: Dataset, fingerprint: str) -> dict[str, str]:
     """Returns what the names in ``GIVEN`` mean for one dataset, as source."""
     schema = data.schema()
     values: dict[str, Any] = {"CLASSES": tuple(data.classes)}
-    if data.kind == "image":
+    if data.kind != "tabular":
         values["SHAPE"] = tuple(schema["shape"])
     else:
         features = schema["features"]
@@ -154,11 +155,13 @@ def _usage(predictor: Predictor, data: Dataset, stem: str) -> str:
     size = sum(parameter.numel() for parameter in predictor.network.parameters())
     name, stem = plain(data.name)[:60] or "a dataset", plain(stem)
     module = stem if stem.isidentifier() else "this_file"
-    kinds = {"numeric": "float32 [rows, {}], NaN where missing", "categorical": "int64 [rows, {}], -1 where missing"}
-    raw = [
-        f"{key} {kinds[key].format(len(data.features[key])) if key in kinds else 'uint8 [n, height, width, channels]'}"
-        for key in predictor.preprocess.raw
-    ]
+    kinds = {
+        "numeric": "float32 [rows, {}], NaN where missing",
+        "categorical": "int64 [rows, {}], -1 where missing",
+        "image": "uint8 [n, height, width, channels]",
+        "series": "float32 [n, channels, steps], NaN where missing",
+    }
+    raw = [f"{key} {kinds[key].format(len(data.features[key]))}" for key in predictor.preprocess.raw]
     what = "the probability of each class" if data.classes else f"the value of {plain(data.target)[:60]}"
     lines = [
         f"A neural network for {name}: raw rows in, {what} out ({size:,} parameters).",
@@ -170,6 +173,11 @@ def _usage(predictor: Predictor, data: Dataset, stem: str) -> str:
         lines += [
             f"    from {module} import load, predict",
             "    predict(load(), images)    # uint8 [n, height, width, channels]",
+        ]
+    elif data.kind == "series":
+        lines += [
+            f"    from {module} import load, predict",
+            "    predict(load(), series)    # one tensor [channels, steps] each; shorter ones are filled up",
         ]
     else:
         columns = [*data.features.get("categorical", ()), *data.features.get("numeric", ())]

@@ -34,7 +34,7 @@ VIEW_NAMES = {
     "onehot": "onehot",
     "categorical": "levels",
 }
-PART_NAMES = {"numeric": "numbers", "categorical": "words", "image": "pixels"}
+PART_NAMES = {"numeric": "numbers", "categorical": "words", "image": "pixels", "series": "steps"}
 
 
 @dataclass
@@ -110,7 +110,7 @@ def _write_views(predictor: Predictor, writing: _Writing) -> dict[str, str]:
     def view(name: str) -> str:
         if name not in views:
             views[name] = "x" if name == "x" else VIEW_NAMES.get(name, f"view_{len(views)}")
-            if name == "x" and "image" not in preprocess.raw:
+            if name == "x" and preprocess.raw[0] not in ("image", "series"):
                 parts = [view(part) for part in ("numeric", "missing", "onehot") if part in preprocess.shapes]
                 if len(parts) == 1:
                     views["x"] = parts[0]
