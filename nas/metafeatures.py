@@ -358,7 +358,12 @@ def _steps(series: np.ndarray) -> np.ndarray:
     means = np.concatenate([windows(series[:, k : k + 1], WINDOWS) for k in range(series.shape[1])], axis=1)
     known = np.where(np.isnan(series).all(axis=2, keepdims=True), 0.0, series)
     changes = np.diff(known, axis=2) if known.shape[2] > 1 else np.zeros_like(known)
-    whole = [np.nanstd(known, axis=2), np.nanmean(np.abs(changes), axis=2), np.nanmax(known, axis=2), np.nanmin(known, axis=2)]
+    whole = [
+        np.nanstd(known, axis=2),
+        np.nanmean(np.abs(changes), axis=2),
+        np.nanmax(known, axis=2),
+        np.nanmin(known, axis=2),
+    ]
     return np.concatenate([means, *whole], axis=1)
 
 

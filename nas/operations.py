@@ -4,8 +4,8 @@ Here belong the value ``Operation``, the constant mapping ``BUILTIN`` and, for e
 one build function. The module classes torch does not have live in ``nas.layers``; which operation follows which is an
 architecture's business. Shapes are without the batch: ``(features,)`` for vectors, ``(columns, levels)`` for
 categories as one-hot rows, ``(channels, height, width)`` for images, ``(channels, 1, steps)`` for series. Nothing here
-loads torch before a module is built. Parametrisation is torch's own (``nn.Linear``, ``nn.Conv2d``): a learning rate that does not depend on the
-width is the trainer's business.
+loads torch before a module is built. Parametrisation is torch's own (``nn.Linear``, ``nn.Conv2d``): a learning rate
+that does not depend on the width is the trainer's business.
 """
 
 from __future__ import annotations
@@ -171,9 +171,7 @@ def _reduction_shape(shape: Shape, width: int | None = None) -> Shape:
     return _conv_shape(shape, _width(width, 2 * channels), 2)
 
 
-def _conv1d_shape(
-    shape: Shape, width: int | None = None, kernel: int = 3, dilation: int = 1, stride: int = 1
-) -> Shape:
+def _conv1d_shape(shape: Shape, width: int | None = None, kernel: int = 3, dilation: int = 1, stride: int = 1) -> Shape:
     channels, steps = _series(shape, "a convolution over steps")
     if _whole("kernel", kernel, 1, MAX_KERNEL) % 2 == 0:
         raise ArchitectureError(f"`kernel` must be odd, so that steps stay centred, but got kernel={kernel}.")

@@ -29,7 +29,12 @@ METADATA_KEY = "nas"
 FORMAT_VERSION = 1
 OUT_SUFFIXES = (".csv", ".json", ".parquet")
 BATCH = 1024  # rows that are predicted at a time
-TYPES = {"numeric": "tensor(float)", "categorical": "tensor(string)", "image": "tensor(uint8)", "series": "tensor(float)"}
+TYPES = {
+    "numeric": "tensor(float)",
+    "categorical": "tensor(string)",
+    "image": "tensor(uint8)",
+    "series": "tensor(float)",
+}
 FILLING = ("ConstantOfShape", "Expand", "Tile", "Pad", "Resize", "OneHot")  # operations that make large of small
 MAX_ELEMENTS = 2**28  # of a tensor in a model file whose size the file itself fixes: 1 GiB in float32
 

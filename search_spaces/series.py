@@ -71,7 +71,9 @@ def series(*, steps: int = 128, classification: bool = True) -> SearchSpace:
     left = -(-steps // stride)
     stages = 1 if left < 12 else 2 if left < 48 else 3
     for stage in range(1, stages + 1):
-        blocks = Choice(_block("residual", residual=True), _block("plain"), _several(), _block("separable", "separable1d"))
+        blocks = Choice(
+            _block("residual", residual=True), _block("plain"), _several(), _block("separable", "separable1d")
+        )
         scale = 2 ** (stage - 1)  # as the series gets shorter, so that no stage dominates the cost
         widths = Choice(16 * scale, 8 * scale, 32 * scale)
         space.add_node(f"stage{stage}", Repeat(blocks, Integer(1, 2, default=1)), width=widths)

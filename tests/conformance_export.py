@@ -53,6 +53,15 @@ def pictures(rows=60, height=9, width=7, channels=2):
     return Dataset("pictures", "image", "classification", {"image": images}, np.arange(rows) % 3, ("a", "b", "c"))
 
 
+def signals(rows=60, channels=2, steps=11):
+    """Returns series with gaps, a third of which end early."""
+    rng = np.random.default_rng(2)
+    X = rng.normal(3.0, 20.0, size=(rows, channels, steps)).astype(np.float32)
+    X[rng.random(X.shape) < 0.1] = np.nan
+    X[::3, :, 7:] = np.nan
+    return Dataset("signals", "series", "classification", {"series": X}, np.arange(rows) % 3, ("a", "b", "c"))
+
+
 # --- networks ---------------------------------------------------------------------------------------------------------
 
 
@@ -129,6 +138,11 @@ IMAGE_BRANCHES = (
     (("separable3x3", {"width": 3, "stride": 2}), ("avg_pool3x3", {"stride": 2})),
     ("relu_conv3x3_bn", ("relu_conv1x1_bn", {"width": 3}), "reduction", "dropout"),
 )
+SERIES_BRANCHES = (
+    (("conv1d", {"width": 4, "kernel": 5, "dilation": 2}), "batch_norm", "silu", "max_pool1d", "global_max_pool"),
+    (("separable1d", {"width": 3, "stride": 2}), "layer_norm", ("avg_pool1d", {"size": 3}), "flatten"),
+)
+SERIES_SUM = (("max_pool1d",), (("conv1d", {"width": 5}), "identity"))  # of different lengths: resized
 IMAGE_SUM = (  # images of different sizes and channels, summed: projections and resizing
     (("conv3x3", {"width": 3}),),
     (("conv3x3", {"width": 5, "stride": 2}), "identity"),
@@ -168,10 +182,12 @@ def houses(rows=200, seed=0):
 
 @functools.cache
 def model(name):
-    """Returns (predictor, data): "people" and "pictures" hold every operation, "houses" was trained."""
+    """Returns (predictor, data): "people", "pictures" and "signals" hold every operation, "houses" was trained."""
     if name == "people":
         data = load(people(), target="income", name='people """ # \\')
         return network(parallel(TABLE_BRANCHES), data), data
+    if name == "signals":
+        return network(parallel(SERIES_BRANCHES, summed=SERIES_SUM), signals()), signals()
     if name == "pictures":
         return network(parallel(IMAGE_BRANCHES, summed=IMAGE_SUM), pictures()), pictures()
     data = load(houses(), target="price")
@@ -194,8 +210,8 @@ def exported(name, suffix):
 def batches(data):
     """Returns raw rows of ``data``, as arrays and as lists that JSON takes: one, two, 1000, and one without a value."""
     found = [{key: np.resize(array, (n, *array.shape[1:])) for key, array in data.inputs.items()} for n in (1, 2, 1000)]
-    if data.kind == "tabular":
-        nothing = {"numeric": np.nan, "categorical": -1}
+    if data.kind != "image":
+        nothing = {"numeric": np.nan, "categorical": -1, "series": np.nan}
         found.append({key: np.full_like(array[:1], nothing[key]) for key, array in data.inputs.items()})
     return found
 
@@ -222,7 +238,7 @@ class ExporterConformance:
     suffix: str
     words = False
     alone: str
-    names = ("people", "houses", "pictures")
+    names = ("people", "houses", "pictures", "signals")
 
     @classmethod
     @functools.cache
@@ -270,7 +286,7 @@ class ExporterConformance:
         assert str(Path(__file__).parents[1]).encode() not in content
         assert sys.prefix.encode() not in content
         data = model(name)[1]
-        rows = data.inputs["numeric"] if name != "pictures" else data.inputs["image"].reshape(len(data), -1)
+        rows = data.inputs["numeric" if data.kind == "tabular" else data.kind].reshape(len(data), -1)
         assert not any(row.tobytes() in content for row in rows)
 
     def test_a_network_that_does_not_agree_leaves_no_file_and_stays_as_it_was(self, tmp_path, capfd):

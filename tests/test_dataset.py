@@ -366,5 +366,7 @@ def test_sparse_matrices_and_series():
     assert np.allclose(load((X.tocsr(), np.arange(20) % 2)).inputs["numeric"], X.toarray())
     series = np.random.default_rng(0).normal(size=(20, 2, 7))
     data = load((series, np.arange(20) % 2))
+    assert data.inputs["series"].shape == (20, 2, 7)
+    data = load((series, np.arange(20) % 2), kind="tabular")
     assert data.inputs["numeric"].shape == (20, 14)
     assert "2 x 7" in data.dropped[0]

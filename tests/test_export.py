@@ -15,6 +15,8 @@ import torch
 from conformance_export import (
     IMAGE_BRANCHES,
     IMAGE_SUM,
+    SERIES_BRANCHES,
+    SERIES_SUM,
     TABLE_BRANCHES,
     ExporterConformance,
     chain,
@@ -35,7 +37,8 @@ from nas.placed import placed
 
 
 def test_every_operation_is_in_a_test_of_parity():
-    steps = [step for branch in TABLE_BRANCHES + IMAGE_BRANCHES + IMAGE_SUM for step in branch]
+    branches = TABLE_BRANCHES + IMAGE_BRANCHES + IMAGE_SUM + SERIES_BRANCHES + SERIES_SUM
+    steps = [step for branch in branches for step in branch]
     names = {step if isinstance(step, str) else step[0] for step in steps}
     assert names >= set(BUILTIN) - {"zero", "tanh"}  # the normal form has no zeros; branches meet in a tanh
 
@@ -73,7 +76,7 @@ import torch
 def predictor(path):
     extra = {"nas.json": ""}
     network = torch.export.load(path, extra_files=extra).module()
-    types = {"numeric": torch.float32, "categorical": torch.int64, "image": torch.uint8}
+    types = {"numeric": torch.float32, "categorical": torch.int64, "image": torch.uint8, "series": torch.float32}
     names = json.loads(extra["nas.json"])["inputs"]
     return lambda batch: network(*(torch.tensor(batch[name], dtype=types[name]) for name in names)).tolist()
 """

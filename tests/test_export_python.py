@@ -58,7 +58,7 @@ import torch
 
 def predictor(path):
     network = importlib.import_module(path.removesuffix(".py")).load()
-    types = {"numeric": torch.float32, "categorical": torch.int64, "image": torch.uint8}
+    types = {"numeric": torch.float32, "categorical": torch.int64, "image": torch.uint8, "series": torch.float32}
     return lambda batch: network(*(torch.tensor(rows, dtype=types[name]) for name, rows in batch.items())).tolist()
 """
 

@@ -19,16 +19,22 @@ from nas.operations import BUILTIN, Operation, Shape, Value
 
 VECTORS: list[Shape] = [(1,), (7,), (16,)]
 IMAGES: list[Shape] = [(1, 2, 2), (3, 8, 8), (4, 5, 7), (6, 13, 4)]
+SERIES: list[Shape] = [(1, 1, 4), (3, 1, 17)]
 CATEGORIES: list[Shape] = [(1, 2), (3, 5)]
 ANY = {"zero", "identity", "relu", "gelu", "silu", "selu", "mish", "tanh", "dropout", "flatten"}
 BOTH = {"layer_norm", "batch_norm", "feature_scale"}
 ON_VECTORS = {"linear", "gated_linear", "periodic_embedding", "piecewise_linear"}
 ON_CATEGORIES = {"category_embedding"}
+ON_SERIES = {"conv1d", "separable1d", "avg_pool1d", "max_pool1d"}
 VARIANTS: dict[str, list[dict[str, Value]]] = {
     "linear": [{}, {"width": 5}],
     "gated_linear": [{}, {"width": 5, "dropout": 0.2}],
     "dropout": [{}, {"p": 0.3}],
     "conv1x1": [{}, {"width": 5}, {"stride": 2}],
+    "conv1d": [{}, {"width": 5, "kernel": 7, "dilation": 2}, {"kernel": 15, "stride": 3}],
+    "separable1d": [{}, {"width": 5, "kernel": 5, "dilation": 4, "stride": 2}],
+    "avg_pool1d": [{}, {"size": 3}],
+    "max_pool1d": [{}, {"size": 4}],
     "conv3x3": [{}, {"width": 5, "stride": 2}],
     "conv5x5": [{}, {"width": 5, "stride": 2}],
     "separable3x3": [{}, {"width": 5, "stride": 2}],
@@ -51,6 +57,8 @@ def shapes_of(name: str) -> list[Shape]:
         return VECTORS + IMAGES
     if name in ON_VECTORS:
         return VECTORS
+    if name in ON_SERIES:
+        return SERIES
     return CATEGORIES if name in ON_CATEGORIES else IMAGES
 
 
@@ -78,6 +86,7 @@ def test_every_shape_function_says_what_the_module_does():
 def test_shapes_agree_on_random_sides(name: str, channels: int, height: int, width: int, stride: int):
     operation = BUILTIN[name]
     shape: Shape = shapes_of(name)[0]
+    height = 1 if name in ON_SERIES else height
     shape = {1: (channels,), 2: (channels, height), 3: (channels, height, width)}[len(shape)]
     parameters: dict[str, Value] = {"stride": stride} if "stride" in operation.parameters else {}
     out = operation.build(shape, **parameters).eval()(torch.rand(2, *shape))
@@ -96,6 +105,21 @@ def test_the_wrong_rank_is_refused_in_one_sentence_before_anything_is_built():
             assert str(shape) in str(caught.value)
             refused += 1
     assert refused > 60
+
+
+def test_operations_over_steps_are_those_of_torch_in_one_dimension():
+    x = torch.rand(2, 3, 1, 40)
+    for stride, dilation in ((1, 1), (2, 1), (1, 4), (3, 2)):
+        ours = module_of("conv1d", (3, 1, 40), width=5, kernel=7, stride=stride, dilation=dilation)
+        theirs = nn.Conv1d(3, 5, 7, stride, padding=3 * dilation, dilation=dilation)
+        theirs.load_state_dict({"weight": ours.weight[:, :, 0], "bias": ours.bias})
+        torch.testing.assert_close(ours(x)[:, :, 0], theirs(x[:, :, 0]))
+    torch.testing.assert_close(module_of("max_pool1d", (3, 1, 40), size=3)(x)[:, :, 0], nn.MaxPool1d(3)(x[:, :, 0]))
+    torch.testing.assert_close(module_of("global_max_pool", (3, 1, 40))(x), x[:, :, 0].max(dim=2).values)
+    with pytest.raises(ArchitectureError, match="must be odd"):
+        BUILTIN["conv1d"].shape((3, 1, 40), kernel=4)
+    with pytest.raises(ShapeError, match="pool of 41 steps"):
+        BUILTIN["avg_pool1d"].shape((3, 1, 40), size=41)
 
 
 def test_an_image_too_small_to_halve_is_refused():

@@ -13,7 +13,9 @@ def add(commands: Commands) -> None:
     """Declares ``nas predict``."""
     command = commands.add_parser("predict", help="predict with an exported network")
     command.add_argument("model", help="an exported .onnx file")
-    command.add_argument("data", help="a table with the columns of the training data, a folder of images, or series (.npz)")
+    command.add_argument(
+        "data", help="a table with the columns of the training data, a folder of images, or series (.npz)"
+    )
     command.add_argument("--out", metavar="FILE", help="write a .csv, .json or .parquet instead of printing")
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=_predict)

@@ -108,7 +108,8 @@ def _as_frame_or_array(X: Any, kind: str | None) -> Any:
     if X.ndim == 2 and X.dtype.kind in "OUSMm":
         import pandas as pd
 
-        return pd.DataFrame(X, columns=[f"f{i}" for i in range(X.shape[1])]).infer_objects()
+        frame = pd.DataFrame(X, columns=[f"f{i}" for i in range(X.shape[1])]).infer_objects()
+        return series.from_frame(frame) if kind == "series" else frame
     return X
 
 

@@ -107,7 +107,7 @@ def read_files(paths: Sequence[Path], shape: Sequence[int] | None = None) -> tup
 
 
 def read_arrays(pieces: Sequence[np.ndarray], shape: Sequence[int] | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Returns as ``read_files`` what arrays ``[h, w]`` or ``[h, w, c]`` of several sizes hold, ``from_array``'s rules."""
+    """Returns as ``read_files`` what arrays ``[h, w]`` or ``[h, w, c]`` of several sizes hold, as ``from_array``."""
     from PIL import Image
 
     pictures = []

@@ -117,7 +117,7 @@ def _images(data: Any, shape: list[int]) -> np.ndarray:
         return found.arrays["image"]
     X = np.asarray(data)
     X = X[None] if list(X.shape) == list(shape) else X
-    return images.resized(images.from_array(X).arrays["image"], shape)
+    return images.from_array(X).arrays["image"]
 
 
 def _series(data: Any, schema: Mapping[str, Any]) -> Inputs:

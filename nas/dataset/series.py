@@ -77,8 +77,8 @@ def from_frame(frame: pd.DataFrame) -> np.ndarray:
         values = columns.read_numbers(column)
         if len(values) and np.isnan(values).all() and column.notna().any():
             raise DataError(
-                f"each column of a series is a step of numbers, but column {str(name)!r} holds {column.dropna().iloc[0]!r};"
-                " leave it out, or read a table without kind=."
+                f"each column of a series is a step of numbers, but column {str(name)!r} holds"
+                f" {column.dropna().iloc[0]!r}; leave it out, or read a table without kind=."
             )
         found.append(values)
     if not found:

@@ -38,12 +38,12 @@ def load(
     """Returns a checked ``Dataset``; everything that was dropped or encoded on the way is a sentence in ``dropped``.
 
     Args:
-        data: ``(X, y)``, where X is ``[rows, columns]`` (also sparse), a DataFrame, or images
-            ``[n, height, width(, channels)]`` (bytes), series ``[n, channels, steps]``, or a list of images or series of
-            several sizes (arrays, Pillow's images, names of image files); a DataFrame (of pandas, polars, pyarrow or whatever has ``to_pandas`` or
-            an Arrow stream) with ``target``; a path to a .csv, .parquet or .npz file or to a folder of images (one
-            folder a class); a bundled name (digits, iris, wine, breast_cancer, diabetes); or a Dataset, returned as
-            it is.
+        data: ``(X, y)``, where X is ``[rows, columns]`` (also sparse), a DataFrame, images
+            ``[n, height, width(, channels)]`` (bytes), series ``[n, channels, steps]``, or a list of images or series
+            of several sizes (arrays, Pillow's images, names of image files); a DataFrame (of pandas, polars, pyarrow or
+            whatever has ``to_pandas`` or an Arrow stream) with ``target``; a path to a .csv, .parquet or .npz file or
+            to a folder of images (one folder a class); a bundled name (digits, iris, wine, breast_cancer, diabetes);
+            or a Dataset, returned as it is.
         target: the column to predict; needed for DataFrames, .csv and .parquet.
         task: "classification" or "regression"; without it text, booleans and whole numbers with few distinct values
             are classes (``nas.dataset.target.encode_target`` has the rule).
@@ -78,9 +78,7 @@ def load(
     return assemble(sources, extras)
 
 
-def _loaded(
-    data: Dataset, task: str | None, kind: str | None, name: str | None, others: dict[str, Any]
-) -> Dataset:
+def _loaded(data: Dataset, task: str | None, kind: str | None, name: str | None, others: dict[str, Any]) -> Dataset:
     for what, given, known in (("task", task, data.task), ("kind", kind, data.kind)):
         if given not in (None, known):
             raise DataError(f"{data.name!r} is a {known} dataset, but {what}={given!r}; load its arrays again.")

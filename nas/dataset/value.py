@@ -20,7 +20,11 @@ from nas.errors import DataError, nearest
 if TYPE_CHECKING:
     from nas.dataset.origin import Origin
 
-KINDS: Mapping[str, tuple[str, ...]] = {"tabular": ("numeric", "categorical"), "image": ("image",), "series": ("series",)}
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "tabular": ("numeric", "categorical"),
+    "image": ("image",),
+    "series": ("series",),
+}
 TASKS = ("classification", "regression")
 EARLIEST = 2 / 3
 """Splits by time look at all rows up to a moment, at least at this share of them."""
@@ -328,7 +332,9 @@ def _check_inputs(data: Dataset) -> None:
             )
     for key in ("numeric", "series"):
         if key in data.inputs and np.isinf(data.inputs[key]).any():
-            raise DataError(f"{key} inputs must be finite or NaN, but hold infinite values; nas.dataset.load marks them.")
+            raise DataError(
+                f"{key} inputs must be finite or NaN, but hold infinite values; nas.dataset.load marks them."
+            )
 
 
 def _check_target(data: Dataset) -> None:

@@ -1,9 +1,10 @@
 """The whole network as one ONNX file: raw rows in, class names and probabilities out, the schema as metadata.
 
 The file takes ``numeric`` float32 (NaN = missing), ``categorical`` strings (anything not in the vocabulary, such as the
-empty string, = missing), ``image`` uint8 or ``series`` float32 (NaN = missing), each with a first axis named ``batch``, and gives ``label`` [batch] strings
-and ``probabilities`` [batch, classes], or ``prediction`` [batch] in the target's units. Words become codes, and codes
-class names, by the standard operation ``LabelEncoder`` (domain ai.onnx.ml), so that any runtime can feed raw rows.
+empty string, = missing), ``image`` uint8 or ``series`` float32 (NaN = missing), each with a first axis named ``batch``,
+and gives ``label`` [batch] strings and ``probabilities`` [batch, classes], or ``prediction`` [batch] in the target's
+units. Words become codes, and codes class names, by the standard operation ``LabelEncoder`` (domain ai.onnx.ml), so
+that any runtime can feed raw rows.
 Class names, feature names and vocabularies are also JSON under the metadata key ``nas``; ``nas.prediction`` reads them
 back and defines their format.
 """

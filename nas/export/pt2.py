@@ -1,8 +1,9 @@
 """The whole network as a program of ``torch.export``: raw tensors in, predictions out, any batch size.
 
 ``torch.export.load(path).module()`` takes ``numeric`` float32 (NaN = missing), ``categorical`` int64 codes (-1 =
-missing), ``image`` uint8 or ``series`` float32 (NaN = missing) [batch, ...] in the order of the metadata's ``inputs`` and gives probabilities
-[batch, classes] or values [batch]. The metadata are JSON in the extra file ``nas.json``.
+missing), ``image`` uint8 or ``series`` float32 (NaN = missing), each [batch, ...], in the order of the metadata's
+``inputs`` and gives probabilities [batch, classes] or values [batch]. The metadata are JSON in the extra file
+``nas.json``.
 """
 
 from __future__ import annotations
