@@ -35,9 +35,9 @@ from nas.metadataset import shipped
 from nas.training import Candidate, HistoryPruner, Recipe
 from nas.training.fit import begin
 from nas.training.learn import Budget, Training, advance, outputs
+from nas.training.optimizer import BETAS, VECTORS, fan_ins
 from nas.training.recipe import coslog4
 from nas.training.resident import Fold, Rows
-from nas.training.stack import BETAS, VECTORS, fan_ins
 
 Row = dict[str, Any]
 DEMANDED = (10.0, 12.0, 9.0, 8.0, 5.0, 1.7, 1.0, 0.5, 4.0, 200.0, 4.0)
@@ -109,6 +109,7 @@ def ours(trainings: Sequence[Training]) -> None:
     for training in trainings:
         kinds.setdefault(training.kind, []).append(training)
     for members in kinds.values():
+        members.sort(key=lambda training: str(training.shape))  # equal shapes stand together
         for start in range(0, len(members), 16):
             some = members[start : start + 16]
             advance(some, some[0].budget.last)

@@ -29,8 +29,9 @@ from nas.training import resident as resident_module
 from nas.training.company import split_seed
 from nas.training.faults import is_out_of_memory
 from nas.training.learn import Budget, Task, Training, advance
+from nas.training.optimizer import Moving, fan_ins
 from nas.training.recipe import coslog4, cpu_has_bfloat16, watched_rows
-from nas.training.stack import Moving, Stack, fan_ins
+from nas.training.stack import Stacks
 from nas.training.train import training_rows
 
 
@@ -162,7 +163,7 @@ def test_the_learning_rate_is_that_of_the_ntk_parametrisation_under_adam(widths:
     nn.init.normal_(ours[-1].weight, std=0.1)
     theirs = Ntk(ours)
     recipe = Recipe(learning_rate=0.03, weight_decay=0.02)
-    stack = Stack([network], [recipe], [Moving.of(network, recipe)], stacked=True)
+    stacks = Stacks([[network]], [[recipe]], [[Moving.of(network, recipe)]], stacked=True)
     reference = torch.optim.AdamW(
         [
             {"params": list(theirs.weights), "lr": 0.03, "weight_decay": 0.02},
@@ -177,9 +178,9 @@ def test_the_learning_rate_is_that_of_the_ntk_parametrisation_under_adam(widths:
         for group, base in zip(reference.param_groups, (0.03, 0.003), strict=True):
             group["lr"] = base * (1.0 - step / 10)
         with torch.no_grad():
-            answer, back = stack.forward({"x": x.unsqueeze(0)})
+            answer, back = stacks.stacks[0].forward({"x": x.unsqueeze(0)})
             back(Task(True).gradient(answer, Task(True).targets(y, widths[-1], 0.0).unsqueeze(0)))
-            stack.step(1.0 - step / 10)
+            stacks.optimizer.step(1.0 - step / 10)
         reference.zero_grad()
         nn.functional.cross_entropy(theirs(x), y).backward()
         reference.step()

@@ -18,8 +18,9 @@ from nas.operations import BUILTIN, Operation
 from nas.record import Fidelity
 from nas.training import Candidate, Recipe, train
 from nas.training.learn import Budget, Task, Training, advance
+from nas.training.optimizer import Moving
 from nas.training.resident import Rows
-from nas.training.stack import Moving, Stack, can_stack
+from nas.training.stack import Stacks, can_stack
 
 OPERATIONS = ["mish", "relu", "gelu", "silu", "selu", "tanh", "layer_norm", "feature_scale", "dropout"]
 
@@ -113,6 +114,21 @@ def test_a_training_has_the_same_bits_alone_in_any_company_and_taken_up_again(
     assert all(same(a, b) for a, b in zip(alone, again, strict=False))
 
 
+def test_a_training_has_the_same_bits_among_other_shapes():
+    graphs = [architecture("chain", 40), architecture("every", 24), architecture("chain", 7), architecture("chain", 40)]
+    make = lambda i: training(graphs[i % 4], i, epochs=3)  # noqa: E731
+    alone = [make(i) for i in range(8)]
+    for each in alone:
+        advance([each], 3)
+    crowd = [make(i) for i in range(8)]
+    assert len({each.kind for each in crowd}) == 1
+    assert len({each.shape for each in crowd}) == 3
+    advance(crowd, 1)
+    advance(crowd[::2], 3)
+    advance(crowd[1::2][::-1], 3)
+    assert all(same(a, b) for a, b in zip(alone, crowd, strict=True))
+
+
 def test_forms_compute_and_differentiate_as_their_modules_do():
     graph = architecture("every")
     networks = [build(graph, SIGNATURE, dropout=0.0, seed=i) for i in range(3)]
@@ -132,7 +148,7 @@ def test_forms_compute_and_differentiate_as_their_modules_do():
         network.float()
     recipe = Recipe()
     assert all(map(can_stack, networks))
-    stack = Stack(networks, [recipe] * 3, [Moving.of(n, recipe) for n in networks], stacked=True)
+    (stack,) = Stacks([networks], [[recipe] * 3], [[Moving.of(n, recipe) for n in networks]], stacked=True).stacks
     with torch.no_grad():
         views = {name: torch.stack([p.tensors[name] for p in parts]) for name in SIGNATURE.inputs}
         answer, back = stack.forward(views)
@@ -146,7 +162,8 @@ def test_forms_compute_and_differentiate_as_their_modules_do():
 def test_dropout_drops_the_share_it_is_told_and_keeps_the_mean():
     graph = architecture("chain", 64)
     networks = [build(graph, SIGNATURE, dropout=p, seed=0) for p in (0.0, 0.25, 0.9)]
-    stack = Stack(networks, [Recipe()] * 3, [Moving.of(n, Recipe()) for n in networks], stacked=True)
+    moving = [Moving.of(n, Recipe()) for n in networks]
+    (stack,) = Stacks([networks], [[Recipe()] * 3], [moving], stacked=True).stacks
     views = {"numeric": torch.randn(3, 256, 5)}
     stack.draw([torch.Generator().manual_seed(i) for i in range(3)], views)
     dropped, _ = stack.dropouts[0](torch.ones(3, 256, 64))

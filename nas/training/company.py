@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from nas.training.recipe import Candidate, batch_size, derive
 from nas.training.resident import Fold
 
 ABREAST = 16  # trainings side by side on the CPU at most
+ABREAST_ON_GPU = 1024
 CACHE_BYTES = 2**24  # what those may touch in a step, so that it stays in the cache
 _SPLIT = 10  # purpose of a seed
 
@@ -86,8 +88,11 @@ def failure(error: Exception) -> Outcome:
     return Outcome("error", f"{type(error).__name__}: {text}")
 
 
+Member: TypeAlias = tuple[Evaluation, Training]
+
+
 class Company:
-    """Trains candidates on folds, those of one shape side by side. The arguments are those of ``train``."""
+    """Trains candidates on folds, many side by side. The arguments are those of ``train``."""
 
     def __init__(
         self,
@@ -116,10 +121,10 @@ class Company:
         by_shape: dict[str, list[Evaluation]] = {}
         for evaluation in evaluations:
             by_shape.setdefault(evaluation.candidate.architecture.key, []).append(evaluation)
-        for alike in by_shape.values():
-            together = max(1, ABREAST // len(self.folds)) if self.device.type == "cpu" else len(alike)
-            for start in range(0, len(alike), together):
-                self._train(alike[start : start + together])
+        ordered = [evaluation for alike in by_shape.values() for evaluation in alike]
+        together = max(1, (ABREAST if self.device.type == "cpu" else ABREAST_ON_GPU) // len(self.folds))
+        for start in range(0, len(ordered), together):
+            self._train(ordered[start : start + together])
         return [self._costed(evaluation) for evaluation in evaluations]
 
     def _train(self, evaluations: Sequence[Evaluation]) -> None:
@@ -159,46 +164,60 @@ class Company:
         ]
 
     def _advance(self, evaluations: Sequence[Evaluation], epoch: int) -> None:
-        """Trains every evaluation under way to the end of an epoch, equal kinds side by side."""
+        """Trains every evaluation under way to the end of an epoch, those of one kind side by side."""
         kinds: dict[tuple[object, ...], list[tuple[Evaluation, Training]]] = {}
         for evaluation in evaluations:
             for training in evaluation.trainings:
                 if not training.done:
                     kinds.setdefault(training.kind, []).append((evaluation, training))
         for members in kinds.values():
-            together = self._abreast(members[0][0].counted)
-            for start in range(0, len(members), together):
-                self._together(members[start : start + together], epoch)
+            for some in self._groups(members):
+                self._together(some, epoch)
 
-    def _abreast(self, counted: Count) -> int:
-        """Returns how many trainings of one shape are done side by side."""
-        if self.device.type == "cpu":
-            return max(1, min(ABREAST, CACHE_BYTES // max(counted.memory, 1)))
-        free = free_memory(self.device) or 0
-        return max(1, min(1024, free // 2 // max(counted.memory, 1)))
+    def _groups(self, members: Sequence[Member]) -> Iterator[list[Member]]:
+        """Yields members in groups that fit the cache, or half of a GPU's free memory; equal shapes stand together."""
+        on_cpu = self.device.type == "cpu"
+        most = ABREAST if on_cpu else ABREAST_ON_GPU
+        room = CACHE_BYTES if on_cpu else (free_memory(self.device) or 0) // 2
+        group: list[Member] = []
+        used = 0
+        for member in members:
+            needed = member[0].counted.memory
+            if group and (len(group) == most or used + needed > room):
+                yield group
+                group, used = [], 0
+            group.append(member)
+            used += needed
+        if group:
+            yield group
 
-    def _together(self, members: Sequence[tuple[Evaluation, Training]], epoch: int) -> None:
+    def _together(self, members: Sequence[Member], epoch: int) -> None:
         """Trains members side by side; where that fails, in halves, so that a failure has one owner."""
         members = [(evaluation, training) for evaluation, training in members if evaluation.outcome is None]
         if not members:
             return
         owners = [evaluation for evaluation, _ in members]
+        shares: dict[Evaluation, float] = {}  # of the time, by arithmetic
+        work = sum(1 + owner.counted.flops for owner in owners)
+        for owner in owners:
+            shares[owner] = shares.get(owner, 0.0) + (1 + owner.counted.flops) / work
         start = time.perf_counter()
-        left = min((self.seconds - owner.seconds) * len(members) / owners.count(owner) for owner in owners)
+        left = min((self.seconds - owner.seconds) / share for owner, share in shares.items())
         error: Exception | None = None
         try:
             advance([training for _, training in members], epoch, start + left)
         except Exception as raised:
             error = raised
-        for owner in owners:
-            owner.seconds += (time.perf_counter() - start) / len(members)
+        spent = time.perf_counter() - start
+        for owner, share in shares.items():
+            owner.seconds += share * spent
         for owner, training in members:
             if training.state.failure is not None and owner.outcome is None:
                 owner.fail(training.state.failure)
         if error is None:
             return
-        late = [owner for owner in owners if owner.seconds >= self.seconds]
-        for owner in late if isinstance(error, OutOfTimeError) else owners if len(set(map(id, owners))) == 1 else []:
+        late = [owner for owner in shares if owner.seconds >= self.seconds]
+        for owner in late if isinstance(error, OutOfTimeError) else shares if len(shares) == 1 else ():
             owner.fail(error)
         if is_out_of_memory(error):
             release_memory(self.device)

@@ -7,10 +7,10 @@ returns what it computes and a function that takes the gradient of that, writes 
 they belong, and returns the gradient of the input.
 
 Every form gives row k the same bits whatever K is and whichever rows stand beside it, given one thread and rows whose
-memory is aligned (``stack``). Matrix products: a batched product whose rows are aligned runs the same kernel for each
-K >= 1, apart from products with a single row or column, which become matrix-vector products at K = 1. Elementwise
-functions: torch computes the last elements of a tensor by another code, so that they are applied to all rows together
-only where a row is a whole number of vector registers.
+memory is aligned (``optimizer``). Matrix products: a batched product whose rows are aligned runs the same kernel for
+each K >= 1, apart from products of vectors (``product``). Elementwise functions: torch computes the last elements of a
+tensor by another code, so that they are applied to all rows together only where a row is a whole number of vector
+registers.
 
 Symbols: K rows, b batch, i inputs, o outputs, n features, f frequencies, c columns, l levels, s size.
 """
@@ -75,14 +75,25 @@ def has_form(module: nn.Module) -> bool:
 
 
 def product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
-    """Returns the products [K, m, n] of [K, m, k] and [K, k, n]; one row is computed as two where it would be a vector.
+    """Returns the products [K, m, n] of [K, m, k] and [K, k, n], which ``out`` receives.
 
-    ``out`` receives them.
+    Products of vectors are multiplied and summed: BLAS has kernels for them that depend on K.
     """
-    if len(a) == 1 and (a.shape[1] == 1 or b.shape[2] == 1) and a.device.type == "cpu":
-        found = torch.bmm(a.expand(2, -1, -1), b.expand(2, -1, -1))[:1]
-        return found if out is None else out.copy_(found)
-    return torch.bmm(a, b) if out is None else torch.bmm(a, b, out=out)
+    if a.device.type != "cpu" or min(a.shape[1], a.shape[2], b.shape[2]) > 1:
+        return torch.bmm(a, b) if out is None else torch.bmm(a, b, out=out)
+    found = _product_of_vectors(a, b)
+    return found if out is None else out.copy_(found)
+
+
+def _product_of_vectors(a: Tensor, b: Tensor) -> Tensor:
+    if a.shape[2] == 1:
+        return a * b
+    if b.shape[2] > 1:
+        return (a.transpose(1, 2) * b).sum(1, keepdim=True)
+    terms = a * b.transpose(1, 2)
+    if a.shape[1] > 1:
+        return terms.sum(2, keepdim=True)
+    return torch.stack([row.sum() for row in terms]).view(-1, 1, 1)
 
 
 def column_sums(x: Tensor, out: Tensor) -> None:
@@ -104,7 +115,7 @@ def _linear(place: Place) -> Form:
     bias, bias_into = place.parameter("bias") if module.bias is not None else (None, None)
     transposed = weight.transpose(1, 2)
     added = None if bias is None else bias.unsqueeze(1)
-    at_once = added is not None and weight.shape[1] > 1
+    at_once = added is not None and min(weight.shape[1:]) > 1
 
     def form(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
         if at_once:
@@ -295,7 +306,7 @@ def _layer_norm(place: Place) -> Form:
 
 def _each(function: Function, x: Tensor) -> Tensor:
     """Returns an elementwise function of all rows, row by row where their ends would be computed differently."""
-    if len(x) == 1 or x[0].numel() % ALIGNED == 0 or x.device.type != "cpu":
+    if x.shape[0] == 1 or x[0].numel() % ALIGNED == 0 or x.device.type != "cpu":
         return function(x)
     return torch.stack([function(row) for row in x.unbind(0)])
 
@@ -315,7 +326,7 @@ def _relu(place: Place) -> Form:
 
 def _mish(place: Place) -> Form:
     def form(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
-        if len(x) == 1 or x[0].numel() % ALIGNED == 0 or x.device.type != "cpu":
+        if x.shape[0] == 1 or x[0].numel() % ALIGNED == 0 or x.device.type != "cpu":
             y, derivative = layers.mish_and_derivative(x)
         else:
             parts = zip(*map(layers.mish_and_derivative, x.unbind(0)), strict=True)
@@ -357,7 +368,7 @@ class Dropouts:
         self.elements = x[0].numel()
         if self.bits is None or not any(self.p):
             return x, lambda gradient: gradient
-        shape = (len(x), *(1,) * (x.dim() - 1))
+        shape = (x.shape[0], *(1,) * (x.dim() - 1))
         kept = (self.bits.view(x.shape) >= self.level.view(shape)).to(x.dtype).mul_(self.factor.view(shape))
         return x * kept, lambda gradient: gradient * kept
 

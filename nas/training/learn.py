@@ -1,4 +1,4 @@
-"""The inner loop: networks of one shape side by side, epoch after epoch, to the best epoch's weights.
+"""The inner loop: networks side by side, epoch after epoch, to the best epoch's weights.
 
 Here belongs what happens from the first batch to the last. Which candidates, splits and budgets there are belongs to
 ``fit`` and ``train``, how a step is taken on many networks at once to ``stack``.
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +20,10 @@ from torch.nn import functional as F
 from nas.errors import SearchError
 from nas.model import Network
 from nas.training.faults import DivergedError, OutOfTimeError
+from nas.training.optimizer import Moving
 from nas.training.recipe import Recipe, batch_size, coslog4, derive
 from nas.training.resident import Rows
-from nas.training.stack import Moving, Stack, can_stack
+from nas.training.stack import Stack, Stacks, can_stack
 
 EVALUATION_ELEMENTS = {"cpu": 2**18, "cuda": 2**26}  # of the largest value in one evaluation batch; fits the cache
 BATCHES_BYTES = 2**22  # of batches picked at once
@@ -163,16 +165,17 @@ class Training:
     @property
     def kind(self) -> tuple[object, ...]:
         """What trainings must share to be trained side by side."""
-        network = self.network
         return (
-            network.architecture.key,
-            tuple(sorted(network.signature.inputs.items())),
-            network.signature.outputs,
-            (len(self.rows), self.batch, self.rows.y.device, tuple(self.rows.tensors), self.rows.weights is None),
-            (self.task, self.budget, self.bfloat16, self.watched is None),
+            (len(self.rows), self.batch, self.rows.y.device, self.rows.weights is None),
+            (self.task, self.budget, self.bfloat16, self.watched is None, self.network.signature.outputs),
             self.state.epoch,
             None if self.can_stack else id(self),
         )
+
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """What trainings of one kind must share to be rows of one stack."""
+        return self.network.architecture.key, tuple(sorted(self.network.signature.inputs.items()))
 
     def finish(self) -> Network:
         """Returns the network with the best epoch's weights, in evaluation mode."""
@@ -198,26 +201,35 @@ def advance(trainings: Sequence[Training], epoch: int, deadline: float = math.in
 
 
 class _Run:
-    """Trainings of one kind on their way from one state to another."""
+    """Trainings of one kind on their way from one state to another, equal shapes one after another."""
 
     def __init__(self, trainings: Sequence[Training], states: Sequence[State], deadline: float) -> None:
-        self.trainings, self.deadline = trainings, deadline
-        self.first = trainings[0]
+        shapes: dict[tuple[object, ...], list[int]] = {}
+        for i, training in enumerate(trainings):
+            shapes.setdefault(training.shape, []).append(i)
+        order = [i for alike in shapes.values() for i in alike]
+        ends = list(accumulate(map(len, shapes.values()), initial=0))
+        self.stacked = [slice(*each) for each in pairwise(ends)]  # the rows of each stack
+        self.trainings, self.states = [trainings[i] for i in order], [states[i] for i in order]
+        self.deadline = deadline
+        self.first = self.trainings[0]
         self.device = self.first.rows.y.device
         self.epoch = states[0].epoch
-        self.curves = [list(state.curve) for state in states]
-        self.best_epochs = [state.best_epoch for state in states]
+        self.curves = [list(state.curve) for state in self.states]
+        self.best_epochs = [state.best_epoch for state in self.states]
         self.best: list[list[Tensor]] = [[] for _ in states]  # a copy of its own once there is a better one
-        self.states = states
-        for training, state in zip(trainings, states, strict=True):
+        self.tensors = [tensors_of(training.network) for training in self.trainings]
+        for training, state in zip(self.trainings, self.states, strict=True):
             _copy(state.buffers, list(training.network.buffers()))
-        networks = [training.network for training in trainings]
-        self.stack = Stack(
-            networks, [t.recipe for t in trainings], [s.moving for s in states], stacked=self.first.can_stack
+        self.side_by_side = Stacks(
+            [[t.network for t in self.trainings[rows]] for rows in self.stacked],
+            [[t.recipe for t in self.trainings[rows]] for rows in self.stacked],
+            [[s.moving for s in self.states[rows]] for rows in self.stacked],
+            stacked=self.first.can_stack,
         )
         outputs = self.first.network.signature.outputs
-        self.targets = [t.task.targets(t.rows.y, outputs, t.recipe.label_smoothing) for t in trainings]
-        self.generators = [_generator(t, s) for t, s in zip(trainings, states, strict=True)]
+        self.targets = [t.task.targets(t.rows.y, outputs, t.recipe.label_smoothing) for t in self.trainings]
+        self.generators = [_generator(t, s) for t, s in zip(self.trainings, self.states, strict=True)]
 
     def until(self, epoch: int) -> dict[Training, State]:
         """Returns the states at the end of ``epoch``, or of the first one in which a training failed."""
@@ -229,17 +241,18 @@ class _Run:
                     self._train()
                 self.epoch += 1
                 failures = self._judge()
+            places = ((stack, row) for stack, rows in enumerate(self.stacked) for row in range(rows.stop - rows.start))
             found = {
-                training: replace(self._state(row, global_random), failure=failures[row])
-                for row, training in enumerate(self.trainings)
+                training: replace(self._state(row, place, global_random), failure=failures[row])
+                for row, (training, place) in enumerate(zip(self.trainings, places, strict=True))
             }
-        self.stack.release()
+        self.side_by_side.release()
         return found
 
-    def _state(self, row: int, global_random: Callable[[], tuple[Tensor, ...]]) -> State:
+    def _state(self, row: int, place: tuple[int, int], global_random: Callable[[], tuple[Tensor, ...]]) -> State:
         training, generators = self.trainings[row], self.generators
         return State(
-            self.stack.moving(row),
+            self.side_by_side.optimizer.moving(*place),
             tuple(buffer.clone() for buffer in training.network.buffers()),
             self.epoch,
             tuple(self.curves[row]),
@@ -252,7 +265,7 @@ class _Run:
 
     def _train(self) -> None:
         """Does every step of the next epoch."""
-        first, stack = self.first, self.stack
+        first, stacks = self.first, self.side_by_side.stacks
         size, steps = first.batch, len(first.rows) // first.batch
         if not first.can_stack:
             first.network.train()
@@ -267,20 +280,33 @@ class _Run:
             if t.rows.weights is not None
         ]
         weights = torch.stack(known) if known else None
-        for step, views in enumerate(self._batches(orders)):
+        batches = zip(*[self._batches(self.trainings[rows], orders[rows]) for rows in self.stacked], strict=True)
+        for step, views in enumerate(batches):
             if time.perf_counter() > self.deadline:
                 epochs = first.budget.epochs
                 raise OutOfTimeError(f"the seconds allowed were over in epoch {self.epoch + 1} of {epochs}.")
-            stack.draw(self.generators, views)
-            with _autocast(self.device, first.bfloat16):
-                answer, back = stack.forward(views)
             some = slice(step * size, (step + 1) * size)
-            back(first.task.gradient(answer, targets[:, :, some], None if weights is None else weights[:, some]))
-            stack.step(coslog4(self.epoch * steps + step, first.budget.epochs * steps))
+            self._backward(stacks, views, targets[:, :, some], None if weights is None else weights[:, some])
+            self.side_by_side.optimizer.step(coslog4(self.epoch * steps + step, first.budget.epochs * steps))
 
-    def _batches(self, orders: Sequence[Tensor]) -> Iterator[Mapping[str, Tensor]]:
-        """Yields the views [K, b, ...] of each step; those of several steps are picked at once."""
-        size, first = self.first.batch, self.first.rows
+    def _backward(
+        self, stacks: Sequence[Stack], views: Sequence[Mapping[str, Tensor]], targets: Tensor, weights: Tensor | None
+    ) -> None:
+        """Computes the gradients of all on one batch each."""
+        answers, backs = [], []
+        for stack, rows, view in zip(stacks, self.stacked, views, strict=True):
+            stack.draw(self.generators[rows], view)
+            with _autocast(self.device, self.first.bfloat16):
+                answer, back = stack.forward(view)
+            answers.append(answer)
+            backs.append(back)
+        gradient = self.first.task.gradient(answers[0] if len(answers) == 1 else torch.cat(answers), targets, weights)
+        for back, rows in zip(backs, self.stacked, strict=True):
+            back(gradient[rows])
+
+    def _batches(self, trainings: Sequence[Training], orders: Sequence[Tensor]) -> Iterator[Mapping[str, Tensor]]:
+        """Yields the views [K, b, ...] of each step of one stack; those of several steps are picked at once."""
+        size, first = self.first.batch, trainings[0].rows
         steps = len(first) // size
         if first.preprocess is not None:
             for step in range(steps):
@@ -288,19 +314,20 @@ class _Run:
                 yield {name: view.unsqueeze(0) for name, view in views.items()}
             return
         row = sum(tensor[0].numel() * tensor.element_size() for tensor in first.tensors.values())
-        together = min(steps, max(1, BATCHES_BYTES // max(1, row * size * len(orders))))
+        together = min(steps, max(1, BATCHES_BYTES // max(1, row * size * len(self.trainings))))
         for start in range(0, steps, together):
-            picked = {}
             some = [order[start * size : (start + together) * size] for order in orders]
-            for name in first.tensors:
-                parts = [t.rows.tensors[name].index_select(0, o) for t, o in zip(self.trainings, some, strict=True)]
-                picked[name] = parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts)
+            picked = {}
+            for name, tensor in first.tensors.items():
+                picked[name] = tensor.new_empty(len(some), len(some[0]), *tensor.shape[1:])
+                for training, order, into in zip(trainings, some, picked[name], strict=True):
+                    torch.index_select(training.rows.tensors[name], 0, order, out=into)
             for i in range(0, len(some[0]), size):
                 yield {name: tensor[:, i : i + size] for name, tensor in picked.items()}
 
     def _judge(self) -> list[DivergedError | None]:
         """Scores every network; returns what went wrong with each."""
-        finite = torch.isfinite(self.stack.u.sum(dim=1)).tolist()
+        finite = [f for stack in self.side_by_side.stacks for f in torch.isfinite(stack.lines.u.sum(dim=1)).tolist()]
         failures: list[DivergedError | None] = []
         for row, training in enumerate(self.trainings):
             score = 0.0
@@ -322,7 +349,7 @@ class _Run:
         curve = self.curves[row]
         if not curve or score >= max(curve):
             self.best_epochs[row] = self.epoch
-            now = tensors_of(self.trainings[row].network)
+            now = self.tensors[row]
             if self.best[row]:
                 _copy(now, self.best[row])
             else:

@@ -14,10 +14,10 @@ from nas.record import Fidelity, Outcome
 from nas.training.company import Company
 from nas.training.faults import device_of
 from nas.training.learn import Budget
+from nas.training.optimizer import warm_up
 from nas.training.pruner import Pruner
 from nas.training.recipe import Candidate, derive
 from nas.training.resident import Fold
-from nas.training.stack import warm_up
 
 if TYPE_CHECKING:
     from nas.dataset import Dataset

@@ -1,0 +1,171 @@
+"""One forward pass of K equal networks, node after node, and its gradients in reverse.
+
+Here belongs the order in which forms are called and how values and gradients meet at joins. What one place computes
+belongs to ``forms``, where parameters lie to ``optimizer``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from nas.model import Network, Step
+from nas.training.forms import Form, has_parameters
+
+Give: TypeAlias = Callable[[Tensor], None]
+Gradients: TypeAlias = list[Tensor | None]
+Back: TypeAlias = Callable[[Tensor, Gradients], None]  # takes the gradient of a node's value, adds to those of sources
+
+
+@dataclass(frozen=True)
+class _Source:
+    """An edge: the node it comes from, how often it counts, its adapter, and who wants a gradient."""
+
+    node: int
+    times: int
+    adapter: Form | None
+    wanted: bool  # of the node it comes from
+    moves: bool  # the node or the adapter learns
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A node: the view it is, or its form, sources and join; ``wanted`` says whether its sources want a gradient."""
+
+    view: str | None = None
+    form: Form | None = None
+    sources: tuple[_Source, ...] = ()
+    join: str = "add"
+    wanted: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether it takes one value as it is."""
+        return len(self.sources) == 1 and self.sources[0].times == 1 and self.sources[0].adapter is None
+
+
+class Tape:
+    """What networks compute, in order; ``forms`` by the path of their module."""
+
+    def __init__(self, network: Network, forms: Mapping[str, Form]) -> None:
+        self.nodes: list[_Node] = []
+        wanted: list[bool] = []  # of the value of each node
+        for step in network.steps[:-1]:
+            if step.operation == "input":
+                self.nodes.append(_Node(view=str(network.architecture.nodes[step.node].parameters[0][1])))
+                wanted.append(False)
+                continue
+            sources = tuple(_source(network, forms, step, *each, wanted) for each in step.sources)
+            moves = any(source.moves for source in sources)
+            self.nodes.append(_Node(None, forms[f"nodes.{step.node}"], sources, step.join, moves))
+            wanted.append(moves or has_parameters(network.nodes[str(step.node)]))
+        self.heads = [(n, times, forms[f"heads.{n}"], wanted[n]) for n, times in network.steps[-1].sources]
+        self.wanted = wanted
+        self._computes = [(node, _plainly if node.plain else _joined) for node in self.nodes]
+
+    def __call__(self, views: Mapping[str, Tensor]) -> tuple[Tensor, Give]:
+        """Returns the answers [K, b, outputs] to views [K, b, ...], and what takes the gradient of that."""
+        values: list[Tensor] = []
+        backs: list[Back | None] = []
+        for node, compute in self._computes:
+            value, back = (views[node.view], None) if node.view is not None else compute(node, values)
+            values.append(value)
+            backs.append(back)
+        total: Tensor | None = None
+        ends = []
+        for source, times, form, wanted in self.heads:
+            part, end = form(values[source], wanted)
+            part = part if times == 1 else times * part
+            total = part if total is None else total + part
+            ends.append((source, times, end))
+        assert total is not None
+
+        def backward(gradient: Tensor) -> None:
+            gradients: Gradients = [None] * len(values)
+            for source, times, end in ends:
+                found = end(gradient if times == 1 else times * gradient)
+                if found is not None:
+                    _give(gradients, source, found)
+            for number in range(len(values) - 1, -1, -1):
+                back, found = backs[number], gradients[number]
+                if back is not None and found is not None and self.wanted[number]:
+                    gradients[number] = None
+                    back(found, gradients)
+
+        return total, backward
+
+
+def _source(
+    network: Network, forms: Mapping[str, Form], step: Step, node: int, times: int, wanted: Sequence[bool]
+) -> _Source:
+    name = f"{node}_{step.node}"
+    learned = name in network.adapters and has_parameters(network.adapters[name])
+    return _Source(node, times, forms.get(f"adapters.{name}"), wanted[node], wanted[node] or learned)
+
+
+def _plainly(node: _Node, values: Sequence[Tensor]) -> tuple[Tensor, Back]:
+    """Returns the value of a node with one source, and what passes a gradient on."""
+    assert node.form is not None
+    source, wanted = node.sources[0].node, node.wanted
+    value, back = node.form(values[source], wanted)
+
+    def through(gradient: Tensor, gradients: Gradients) -> None:
+        found = back(gradient)
+        if wanted and found is not None:
+            _give(gradients, source, found)
+
+    return value, through
+
+
+def _joined(node: _Node, values: Sequence[Tensor]) -> tuple[Tensor, Back]:
+    """Returns the value of a node whose sources meet, and what shares out a gradient."""
+    assert node.form is not None
+    parts, backs = [], []
+    for source in node.sources:
+        value = values[source.node]
+        part, back = (value, None) if source.adapter is None else source.adapter(value, source.wanted)
+        parts.append(part)
+        backs.append(back)
+    repeated = [(part, source.times) for part, source in zip(parts, node.sources, strict=True)]
+    if node.join == "concat":
+        joined = torch.cat([part for part, times in repeated for _ in range(times)], dim=2)
+    else:
+        joined = _total([part if times == 1 else times * part for part, times in repeated])
+    widths = [part.shape[2] for part in parts]
+    value, back_of_node = node.form(joined, node.wanted)
+
+    def through(gradient: Tensor, gradients: Gradients) -> None:
+        found = back_of_node(gradient)
+        if found is None or not node.wanted:
+            return
+        start = 0
+        for source, back, width in zip(node.sources, backs, widths, strict=True):
+            if node.join == "concat":
+                share = _total([found.narrow(2, start + width * i, width) for i in range(source.times)])
+                start += width * source.times
+            else:
+                share = found if source.times == 1 else source.times * found
+            if not source.moves:
+                continue
+            passed = share if back is None else back(share)
+            if source.wanted and passed is not None:
+                _give(gradients, source.node, passed)
+
+    return value, through
+
+
+def _give(gradients: Gradients, node: int, gradient: Tensor) -> None:
+    """Adds to the gradient of a node's value."""
+    before = gradients[node]
+    gradients[node] = gradient if before is None else before + gradient
+
+
+def _total(parts: Sequence[Tensor]) -> Tensor:
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
