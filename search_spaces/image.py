@@ -63,4 +63,6 @@ def image(*, stages: int = 2, reduce_stem: bool = False, classification: bool = 
     space.add_setting("dropout", Choice(0.0, 0.1, 0.25, 0.5, default=0.0))
     if classification:
         space.add_setting("label_smoothing", Choice(0.0, 0.1, default=0.0))
+    space.add_setting("shift", Choice(0.0, 0.06, 0.125, default=0.0))
+    space.add_setting("flip", Choice(0.0, 0.5, default=0.0))  # harms digits and letters: found out by the search
     return space

@@ -30,7 +30,7 @@ from nas.training.company import split_seed
 from nas.training.faults import is_out_of_memory
 from nas.training.learn import Budget, Task, Training, advance
 from nas.training.optimizer import Moving, fan_ins
-from nas.training.recipe import coslog4, cpu_has_bfloat16, watched_rows
+from nas.training.recipe import coslog4, cpu_has_bfloat16, faster_in_bfloat16, watched_rows
 from nas.training.stack import Stacks
 from nas.training.train import training_rows
 
@@ -137,6 +137,12 @@ def test_only_images_train_in_bfloat16_and_only_where_the_device_computes_in_it(
     assert precision("image", "cuda:0") == "bfloat16"
     assert {precision("tabular", "cpu"), precision("tabular", "cuda"), precision("image", "mps")} == {"float32"}
     assert precision("image", "cpu") == ("bfloat16" if cpu_has_bfloat16() else "float32")
+    intel, amd = (
+        "vendor_id\t: GenuineIntel\nflags\t\t: avx512f avx512_bf16",
+        "vendor_id\t: AuthenticAMD\nflags\t\t: avx512_bf16",
+    )
+    found = [faster_in_bfloat16(text) for text in (intel, f"{intel} amx_bf16", amd, "flags\t\t: sse2", "")]
+    assert found == [False, True, True, False, False]
 
 
 class Ntk(nn.Module):

@@ -129,7 +129,7 @@ class SearchSpace:
         self._changed()
 
     def add_setting(self, name: str, domain: Domain) -> None:
-        """Adds a training setting: ``learning_rate``, ``weight_decay``, ``dropout`` or ``label_smoothing``."""
+        """Adds a training setting, a field of ``nas.training.Recipe``: ``learning_rate`` or ``shift``."""
         if name in self._settings or not isinstance(domain, Domain):
             raise SpaceError(f"a setting is added once, with a domain, but got {name!r}: {domain!r}.")
         self._settings[name] = domain

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from nas.errors import DataError
+from nas.errors import DataError, SearchError
 from nas.metrics import Metric
 from nas.model import Network, Predictor, build, present
 from nas.operations import BUILTIN, Operation
@@ -125,6 +125,10 @@ def begin(
     where ``budget`` names the last one.
     """
     recipe = Recipe.of(candidate.settings)
+    if (recipe.shift or recipe.flip) and fold.data.kind != "image":
+        raise SearchError(
+            f"images alone are shifted or mirrored, but the data is {fold.data.kind}; leave shift and flip at 0."
+        )
     architecture = present(candidate.architecture, fold.signature)
     network = build(architecture, fold.signature, operations, dropout=recipe.dropout, seed=derive(seed, _PARAMETERS))
     network = network.to(fold.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

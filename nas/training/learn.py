@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from nas.errors import SearchError
 from nas.model import Network
+from nas.training.augment import Moves
 from nas.training.faults import DivergedError, OutOfTimeError
 from nas.training.optimizer import Moving
 from nas.training.recipe import Recipe, batch_size, coslog4, derive
@@ -280,7 +281,10 @@ class _Run:
             if t.rows.weights is not None
         ]
         weights = torch.stack(known) if known else None
-        batches = zip(*[self._batches(self.trainings[rows], orders[rows]) for rows in self.stacked], strict=True)
+        moves = [self._moves(t, steps * size) for t in self.trainings]
+        batches = zip(
+            *[self._batches(self.trainings[rows], orders[rows], moves[rows]) for rows in self.stacked], strict=True
+        )
         for step, views in enumerate(batches):
             if time.perf_counter() > self.deadline:
                 epochs = first.budget.epochs
@@ -304,24 +308,33 @@ class _Run:
         for back, rows in zip(backs, self.stacked, strict=True):
             back(gradient[rows])
 
-    def _batches(self, trainings: Sequence[Training], orders: Sequence[Tensor]) -> Iterator[Mapping[str, Tensor]]:
+    def _moves(self, training: Training, n: int) -> Moves | None:
+        """Returns how images are moved in the next epoch."""
+        shape = next(iter(training.network.signature.inputs.values()))
+        return Moves.draw(training.recipe, n, *shape[-2:], training.seed, self.epoch) if len(shape) == 3 else None
+
+    def _batches(
+        self, trainings: Sequence[Training], orders: Sequence[Tensor], moves: Sequence[Moves | None]
+    ) -> Iterator[Mapping[str, Tensor]]:
         """Yields the views [K, b, ...] of each step of one stack; those of several steps are picked at once."""
         size, first = self.first.batch, trainings[0].rows
         steps = len(first) // size
         if first.preprocess is not None:
-            for step in range(steps):
-                views = first.take(orders[0][step * size : (step + 1) * size])
-                yield {name: view.unsqueeze(0) for name, view in views.items()}
+            for start in range(0, steps * size, size):
+                views = first.take(orders[0][start : start + size])
+                yield {name: _moved(view, moves[0], start).unsqueeze(0) for name, view in views.items()}
             return
         row = sum(tensor[0].numel() * tensor.element_size() for tensor in first.tensors.values())
         together = min(steps, max(1, BATCHES_BYTES // max(1, row * size * len(self.trainings))))
-        for start in range(0, steps, together):
-            some = [order[start * size : (start + together) * size] for order in orders]
+        for start in range(0, steps * size, together * size):
+            some = [order[start : start + together * size] for order in orders]
             picked = {}
             for name, tensor in first.tensors.items():
                 picked[name] = tensor.new_empty(len(some), len(some[0]), *tensor.shape[1:])
-                for training, order, into in zip(trainings, some, picked[name], strict=True):
+                for training, order, move, into in zip(trainings, some, moves, picked[name], strict=True):
                     torch.index_select(training.rows.tensors[name], 0, order, out=into)
+                    if move is not None:
+                        into.copy_(move.of(start, into))
             for i in range(0, len(some[0]), size):
                 yield {name: tensor[:, i : i + size] for name, tensor in picked.items()}
 
@@ -375,6 +388,10 @@ def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
 
 def _autocast(device: torch.device, bfloat16: bool) -> AbstractContextManager[None]:
     return torch.autocast(device.type, torch.bfloat16) if bfloat16 else nullcontext()
+
+
+def _moved(view: Tensor, moves: Moves | None, start: int) -> Tensor:
+    return view if moves is None else moves.of(start, view)
 
 
 def _permutation(n: int, seed: int) -> Tensor:
