@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,12 @@ from nas.dataset.splits import Split
 from nas.errors import DataError
 from nas.operations import BUILTIN, Operation
 from nas.record import Fidelity, Outcome
-from nas.training import Candidate, learn, train
+from nas.training import Candidate, Halving, learn, train
+from nas.training.company import Company, Evaluation
+from nas.training.faults import free_memory
+from nas.training.learn import Budget
+from nas.training.pruner import Curve
+from nas.training.resident import Fold
 
 MLP = Candidate(architecture("chain", 16), {})
 
@@ -101,6 +107,52 @@ def test_memory_that_runs_out_in_company_is_tried_with_fewer(monkeypatch):
     assert [each.score for each in found] == [each.score for each in expected]
     monkeypatch.setattr(learn.Stack, "__init__", lambda *a, **o: (_ for _ in ()).throw(MemoryError()))
     assert {each.status for each in outcomes(data, split, *candidates)} == {"oom"}
+
+
+def test_memory_that_runs_out_after_a_rung_goes_on_from_there(monkeypatch):
+    """Two do not fit side by side any more from the second rung on; nothing is trained twice, and no bit is another."""
+    data, split = blobs(), Split(np.arange(300), np.arange(300, 400))
+    candidates = [Candidate(architecture("chain", w), {"learning_rate": r}) for w in (16, 24) for r in (0.01, 0.02)]
+    pruner = Halving(2, first=2)  # rungs 2, 4 of 8
+    options: dict[str, Any] = {"seed": 0, "pruner": pruner}
+    expected = train(candidates, data, [split], Fidelity(8, 10**6, 1), **options)
+    begun = []
+    build = learn.Stacks.__init__
+
+    def limited(self: Any, networks: Any, recipes: Any, moving: Any, **more: Any) -> None:
+        rows = [row for rows in moving for row in rows]
+        if rows[0].steps > 0 and len(rows) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        begun.append((len(rows), rows[0].steps))
+        build(self, networks, recipes, moving, **more)
+
+    monkeypatch.setattr(learn.Stacks, "__init__", limited)
+    found = train(candidates, data, [split], Fidelity(8, 10**6, 1), **options)
+    a_rung = begun[1][1]
+    assert begun == [(4, 0), (1, a_rung), (1, a_rung), (1, 2 * a_rung)]
+    assert [(o.score, o.curve) for o in found] == [(o.score, o.curve) for o in expected]
+
+
+class _Gone(Company, Halving):
+    """The device of the data disappears at a rung: its tensors have no content any more."""
+
+    def stops(self, epoch: int, epochs: int, curves: Sequence[Curve]) -> set[int]:
+        for training in self.begun:
+            training.rows.tensors.update({name: each.to("meta") for name, each in training.rows.tensors.items()})
+        return Halving.stops(self, epoch, epochs, curves)
+
+    def _begin(self, evaluation: Evaluation) -> None:
+        Company._begin(self, evaluation)
+        self.begun = [*getattr(self, "begun", ()), *evaluation.trainings]
+
+
+def test_a_device_that_disappears_between_rungs_is_an_error_of_each_under_way():
+    company = _Gone([Fold(blobs(), np.arange(300), np.arange(300, 400))], Budget(4), 0, BUILTIN)
+    company.pruner, company.factor, company.first = company, 2, 1
+    found = company.outcomes([Candidate(architecture("chain", w)) for w in (8, 16, 24)])
+    assert sorted(each.status for each in found) == ["complete", "error", "error"]  # one had stopped at the rung
+    assert all(each.message for each in found if each.status == "error")
+    assert free_memory(torch.device("cuda", 63)) == 0  # nobody is there to ask
 
 
 def test_time_that_is_over_in_company_is_a_timeout_of_each():

@@ -10,7 +10,7 @@ import gc
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -274,4 +274,5 @@ def release_memory(device: torch.device) -> None:
     """Gives memory back that nothing refers to."""
     gc.collect()
     if device.type == "cuda":
-        torch.cuda.empty_cache()
+        with suppress(RuntimeError):  # of a device that is gone
+            torch.cuda.empty_cache()
