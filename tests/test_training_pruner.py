@@ -44,10 +44,17 @@ def test_history_stops_what_never_came_back_and_spares_what_did():
     assert pruner.stops(10, 20, [hopeless, tuple(best[:10]), tuple(best[:10] - 1e-3)]) == {0}
     assert HistoryPruner(curves[1:]).stops(10, 20, [hopeless]) == set()  # nothing to beat yet
     assert HistoryPruner([], best).stops(10, 20, [hopeless]) == set()  # no history, no rule
-    assert set(pruner.rungs(20)) == {2, 4, 7, 10, 14}
+    assert pruner.stops(10, 20, [(float("nan"),) * 10]) == set()  # it ends by itself
+    assert list(pruner.rungs(20)) == [2, 3, 4, 6, 7, 9, 10, 12, 14, 16]
     assert list(pruner.rungs(1)) == []
     pruner.tell((-0.2, float("nan")))
     assert pruner.best is not None
+    assert pruner.best[-1] == best[-1]
+    scaled = HistoryPruner([[7.0 * curve for curve in search] for search in curves[1:]], 7.0 * best)
+    under_way = [curve[:7] for curve in curves[0]]
+    assert scaled.stops(7, 20, [7.0 * curve for curve in under_way]) == pruner.stops(7, 20, under_way)
+    pruner.restart()
+    assert pruner.best is None
     with pytest.raises(SearchError, match="risk"):
         HistoryPruner([], risk=0.0)
 
