@@ -36,6 +36,7 @@ TYPES = {
     "series": "tensor(float)",
 }
 FILLING = ("ConstantOfShape", "Expand", "Tile", "Pad", "Resize", "OneHot")  # operations that make large of small
+MAX_NODES = 2**16  # of a model file: 3 s to prepare, and it grows with the square
 MAX_ELEMENTS = 2**28  # of a tensor in a model file whose size the file itself fixes: 1 GiB in float32
 
 
@@ -169,6 +170,8 @@ def _parse(content: bytes, name: str) -> onnx.ModelProto:
         ) from error
     if model.functions or model.training_info:  # a few lines of functions can stand for millions of operations
         raise ExportError(f"{name} must be a plain network, but defines functions of its own; export it again.")
+    if (nodes := _nodes(model.graph)) > MAX_NODES:
+        raise ExportError(f"{name} may have {MAX_NODES:,} operations, but has {nodes:,}; use a file that nas exported.")
     for tensor in _tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
             raise ExportError(
@@ -201,6 +204,12 @@ def _check_sizes(model: onnx.ModelProto, name: str) -> None:
             f"a tensor in {name} may have {MAX_ELEMENTS:,} elements, but {large[:80]!r} has {sizes[large]:,}; use a"
             " file that nas exported."
         )
+
+
+def _nodes(graph: onnx.GraphProto) -> int:
+    """Returns how many operations there are in a graph and in those inside its nodes."""
+    inner = (g for node in graph.node for attribute in node.attribute for g in (attribute.g, *attribute.graphs))
+    return len(graph.node) + sum(_nodes(g) for g in inner if g.ByteSize())
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

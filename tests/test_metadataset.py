@@ -573,6 +573,37 @@ def test_packs_by_strangers_are_checked_field_by_field(packed, tmp_path):
         assert reason(rewritten(source, target, **columns)), columns
 
 
+def test_networks_in_packs_by_strangers(packed, tmp_path):
+    """What could not be an architecture is refused; what is merely unknown or huge is data until it is built."""
+    from nas.architecture import Architecture
+    from nas.errors import ArchitectureError
+    from nas.model import Signature, build
+
+    source, target = packed[1], tmp_path / "strange.parquet"
+    ends = '{"op":"input","parameters":{"name":"x"}},%s,{"op":"output"}'
+    text = '{"version":1,"nodes":[' + ends + '],"edges":[[0,1,1],%s[1,2,1]]}'
+    assert "cycle" in reason(rewritten(source, target, architecture=text % ('{"op":"relu"}', "[1,1,1],")))
+    many = ",".join(['{"op":"relu"}'] * 1_000_000)
+    assert "at most" in reason(rewritten(source, target, architecture=text % (many, "")))
+    for node, words in (
+        ('{"op":"liner"}', "did you mean 'linear'"),
+        ('{"op":"../../etc/passwd"}', "is not known"),
+        ('{"op":"linear","parameters":{"width":1000000000000}}', "width <= 1000000"),
+    ):
+        assert reason(rewritten(source, target, architecture=text % (node, ""))) == ""
+        with MetaDataset.from_pack(target) as store:
+            kept = next(
+                r.architecture for r in store.records() if r.architecture == Architecture.from_json(text % (node, ""))
+            )
+        with pytest.raises(ArchitectureError, match=words):
+            build(kept, Signature({"x": (3,)}, 2))
+    before = sorted(each.name for each in tmp_path.rglob("*"))
+    pack = rewritten(source, target, search="../../../outside", dataset=None)
+    assert reason(pack)
+    assert reason(rewritten(source, target, search="../../../outside")) == ""  # a name: no file is called so
+    assert sorted(each.name for each in tmp_path.rglob("*")) == before
+
+
 def test_packs_of_another_shape_are_refused(packed, tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -286,7 +286,37 @@ def function_bomb(content, folder):
     return model.SerializeToString()
 
 
+def cycle(content, folder):
+    """Feeds an operation with what is computed from its output."""
+    model = onnx.load_model_from_string(content)
+    names = [("loop", "back"), ("back", "loop")]
+    model.graph.node.extend(helper.make_node("Add", [one, model.graph.input[0].name], [two]) for one, two in names)
+    return model.SerializeToString()
+
+
+def million_nodes(content, folder):
+    model = onnx.load_model_from_string(content)
+    node = helper.make_node("Neg", [model.graph.input[0].name], ["unused"]).SerializeToString()
+    field = b"\x0a" + bytes([len(node)]) + node  # field 1 of a graph
+    graph = onnx.GraphProto.FromString(model.graph.SerializeToString() + field * 1_000_000)
+    model.graph.CopyFrom(graph)
+    return model.SerializeToString()
+
+
+def nested_nodes(content, folder):
+    """Hides them in the branch of an If."""
+    model = onnx.load_model_from_string(content)
+    node = helper.make_node("Neg", ["a"], ["b"])
+    branch = helper.make_graph([node] * 70_000, "branch", [], [])
+    model.graph.node.append(helper.make_node("If", ["condition"], ["unused"], then_branch=branch, else_branch=branch))
+    return model.SerializeToString()
+
+
 SPOILED = {
+    "cycle": (cycle, "onnxruntime can run"),
+    "a million nodes": (million_nodes, "may have 65,536 operations, but has 1,000,"),
+    "nested nodes": (nested_nodes, "may have 65,536 operations, but has 140,"),
+    "path as a column": (with_schema(features={"numeric": ["../../etc/passwd"]}, levels=[]), "what its schema says"),
     "bomb": (function_bomb, "functions of its own"),
     "filled": (filled(10**6), "may have 268,435,456 elements, but 'size' has 1,000,000,000,000"),
     "expanded": (filled(10**6, "Expand"), "may have 268,435,456 elements"),
