@@ -1,10 +1,11 @@
 """Does a history lose or double anything when the world around it fails?
 
-``python -m benchmarks.faults --out FILE.json [--records 500] [--locked 30]``
+``python -m benchmarks.faults --out FILE.json [--records 500] [--locked 30] [--only FAULT ...]``
 
 Each fault is injected for real: processes that write at once, a disk that fills up, a folder that may not be written, a
-database that another process locks, files that are no histories, two machines on one PostgreSQL server that is killed.
-Searches run through the command line. What cannot be injected here (no root, no server) is said, not passed over.
+database that another process locks, files that are no histories, a clock that is set back, candidates that fail, two
+machines on one PostgreSQL server that is killed. Searches run through the command line. What cannot be injected here
+(no root, no server) is said, not passed over.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from benchmarks.kill import is_sound
+from benchmarks.kill import is_sound, trace
 from benchmarks.record import write
 from nas.errors import HistoryError
 from nas.metadataset import MetaDataset, shipped
@@ -38,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--records", type=int, default=500, help="of each of four writers")
+    parser.add_argument("--only", nargs="+", default=(), metavar="FAULT", help="some of them, by name")
     parser.add_argument("--locked", type=float, default=30.0, help="seconds that another process holds the database")
     options = parser.parse_args()
     faults: dict[str, Callable[[Path], Finding]] = {
@@ -47,10 +49,13 @@ def main() -> None:
         "read-only folder": read_only,
         "no histories": strangers,
         "clock set back": clock_set_back,
+        "candidates that fail": candidates_that_fail,
         "two machines on PostgreSQL": lambda folder: two_machines(folder, options.records),
     }
     result = {}
     for name, inject in faults.items():
+        if options.only and name not in options.only:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             result[name] = inject(Path(folder))
         print(f"{name}: {result[name]}", flush=True)
@@ -210,7 +215,71 @@ def clock_set_back(folder: Path) -> Finding:
                 history.append([replace(record, created=f"{year}-01-01T00:00:00+00:00")])
             orders.append([record.number for record in history.records()])
             pasts.append([record.key for past in history.past() for record in past.records])
-    return {"same order": orders[0] == orders[1], "same past": pasts[0] == pasts[1], "records": len(records)}
+    found = {"same order": orders[0] == orders[1], "same past": pasts[0] == pasts[1], "records": len(records)}
+    return found | {"during a search": search_back_in_time(folder)}
+
+
+def search_back_in_time(folder: Path) -> Finding:
+    """A search that goes on under a clock of 2001 (libfaketime), against the same one under the true clock."""
+    if shutil.which("faketime") is None:
+        return {"injected": False, "why": "faketime is not installed here"}
+    true, back = folder / "true.db", folder / "set back.db"
+    more = ("search", "iris", "--trials", "7", "--controller", "evolution", "--no-compare")
+    codes = [nas(*TRIALS, "--history", place)["exit code"] for place in (true, back)]
+    codes.append(nas(*more, "--history", true)["exit code"])
+    words = ["faketime", "2001-01-01 12:00:00", *command(*more, "--history", back)]
+    codes.append(subprocess.run(words, capture_output=True).returncode)
+    with MetaDataset.open(back, read_only=True) as history:
+        oldest = min(record.created for record in history.records())
+    return {"exit codes": codes, "oldest record": oldest, "same records": trace(true) == trace(back)}
+
+
+def candidates_that_fail(folder: Path) -> Finding:
+    """A search, with 12 GB of addresses, of candidates that ask for 64 GB, lose their numbers, raise, or are sound."""
+    process = get_context("spawn").Process(target=search_among_faulty, args=(str(folder / "history.db"),))
+    process.start()
+    process.join()
+    with MetaDataset.open(folder / "history.db", read_only=True) as history:
+        records = [record for record in history.records() if record.purpose == "screen"]
+    outcomes = sorted({(str(record.choices["body"]), record.outcome.status) for record in records})
+    return {"exit code": process.exitcode, "records": len(records), "outcomes": outcomes}
+
+
+def search_among_faulty(place: str) -> None:
+    """Searches a space whose operations fail in every way that a candidate can."""
+    import resource
+
+    import torch
+
+    import nas as library
+
+    class Hungry(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + torch.zeros(2**34)[:1]
+
+    class Lost(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * float("nan")
+
+    class Broken(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("this one never works")
+
+    modules = {"hungry": Hungry, "lost": Lost, "broken": Broken}
+    own = {
+        name: library.Operation(name, 1, lambda shape, kind=kind: kind(), shape=lambda shape: shape, parameters={})
+        for name, kind in modules.items()
+    }
+    space = library.SearchSpace("faulty", operations=library.BUILTIN | own)
+    space.add_input("x")
+    space.add_node("hidden", "linear", width=library.Integer(8, 64))
+    space.add_node("body", library.Choice("relu", *modules))
+    space.add_output("y")
+    for source, target in (("x", "hidden"), ("hidden", "body"), ("body", "y")):
+        space.add_edge(source, target)
+    library.search("wine", trials=1, controller="random", history=None, storage=":memory:")  # imports what it needs
+    resource.setrlimit(resource.RLIMIT_AS, (12 * 2**30, 12 * 2**30))
+    library.search("iris", space=space, trials=16, controller="random", history=None, storage=place)
 
 
 def two_machines(folder: Path, count: int) -> Finding:

@@ -250,19 +250,25 @@ def disk(desk: Desk) -> Row:
     return {"files": sizes, "nothing but the history and the file asked for": set(sizes) == known, "bytes": total}
 
 
+EXPLAIN = """
+import json, nas
+told = nas.search("iris", trials=2, test=.2).explain()    # the same search again: nothing is trained
+print(json.dumps([dict(told.weights), dict(told.ignored)]))
+"""
+
+
 def reuse(desk: Desk) -> Row:
     desk.nas("search", "wine", *QUICK)
     told = desk.nas("search", "iris", *QUICK)
     found = re.search(r"listening to .*", told)
     past = json.loads(desk.nas("history", "list", "--json"))
-    shares = desk.python(
-        "import json, nas; r = nas.search('iris', trials=2, test=.2); print(json.dumps(dict(r.explain().weights)))"
-    )
+    shares, ignored = desk.python(EXPLAIN)
     return {
         "said": found[0] if found else "",
         "history was used": bool(found) and sum(shares.values()) > 0,
         "earlier searches on record": [row["dataset"] for row in past],
-        "the earlier search is among what spoke": "wine" in shares,
+        "the earlier search is accounted for": "wine" in shares | ignored,
+        "what became of it": {"wine": shares.get("wine", ignored.get("wine"))},
     }
 
 

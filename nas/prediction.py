@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,6 +127,7 @@ def open_model(path: str | Path, threads: int = 0) -> ExportedModel:
         ExportError: ``path`` is missing, damaged, not ONNX, not written by this library, newer than it, or points to
             other files.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # what is predicted here is reported to nobody
     import onnxruntime
 
     path = Path(path).expanduser()
