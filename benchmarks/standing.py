@@ -7,7 +7,7 @@ whose tasks and seeds are averaged first.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,21 +32,45 @@ class Run:
 Runs = Mapping[str, Mapping[tuple[int, int], Run]]
 
 
-def summary(table: Table, targets: Sequence[int], runs: Runs) -> dict[str, Any]:
-    """Returns every figure as JSON: ``controllers`` one by one, ``pairs`` against the first of meta and the others."""
+def summary(table: Table, targets: Sequence[int], runs: Runs, history_free: Collection[str] = ()) -> dict[str, Any]:
+    """Returns every figure as JSON: ``controllers`` one by one, ``pairs`` against the first of meta and the others.
+
+    A pair is compared on the seeds that both have run.
+
+    Args:
+        table: What was searched.
+        targets: The tasks that were.
+        runs: Of every controller.
+        history_free: Names of those that learn nothing from history; the best of them sets a goal for all.
+    """
     curves = {name: curves_of(table, targets, found, table.val) for name, found in runs.items()}  # [tasks, seeds, n]
     families = [table.infos[t].family for t in targets]
-    tpe = {t: float(c[:, -1].mean()) for t, c in zip(targets, curves["tpe"], strict=True)} if "tpe" in curves else {}
+    goals = _goals(targets, curves, history_free)
     result: dict[str, Any] = {"controllers": {}}
     for name, found in runs.items():
-        result["controllers"][name] = _figures(table, targets, found, curves[name], tpe)
-    area = {name: _by_family(np.minimum(c, 1.0)[..., :AREA].mean(axis=(1, 2)), families) for name, c in curves.items()}
-    raw = {name: _by_family(c[..., :AREA].mean(axis=(1, 2)), families) for name, c in curves.items()}
+        result["controllers"][name] = _figures(table, targets, found, curves[name], goals)
     judged = "meta" if "meta" in runs else next(iter(runs))
     result["judged"], result["families"] = judged, len(set(families))
-    result["pairs"] = {n: _pair(raw[judged], raw[n], area[judged], area[n]) for n in runs if n != judged}
-    result["ranks"] = _ranks(area)
+    result["pairs"] = {n: _pair(curves[judged], curves[n], families) for n in runs if n != judged}
+    result["ranks"] = _ranks({name: _by_family(_area(np.minimum(c, 1.0)), families) for name, c in curves.items()})
     return result
+
+
+def _goals(
+    targets: Sequence[int], curves: Mapping[str, np.ndarray], history_free: Collection[str]
+) -> dict[str, dict[int, float]]:
+    """Returns the regret to be reached on each task, by the name of the goal: what others have at 100, on average."""
+    last = {name: c[..., -1].mean(axis=1) for name, c in curves.items()}  # [tasks]
+    found = {"TPE at 100": last["tpe"]} if "tpe" in last else {}
+    free = [name for name in last if name in history_free]
+    if free:
+        found["best without history at 100"] = last[min(free, key=lambda name: last[name].mean())]
+    return {goal: dict(zip(targets, map(float, regret), strict=True)) for goal, regret in found.items()}
+
+
+def _area(curves: np.ndarray) -> np.ndarray:
+    """[tasks] mean regret over evaluations 1 to 50, and over seeds."""
+    return curves[..., :AREA].mean(axis=(1, 2))
 
 
 def curves_of(
@@ -76,7 +100,7 @@ def _figures(
     targets: Sequence[int],
     found: Mapping[tuple[int, int], Run],
     curves: np.ndarray,
-    tpe: Mapping[int, float],
+    goals: Mapping[str, Mapping[int, float]],
 ) -> dict[str, Any]:
     marks = [m for m in MARKS if m <= curves.shape[-1]]
     ranks = _rank_percentiles(table, targets, found, curves.shape[:2], marks)
@@ -86,13 +110,19 @@ def _figures(
     figures: dict[str, Any] = {
         "regret": {str(m): float(curves[..., m - 1].mean()) for m in marks},
         "auc50": float(area.mean()),
+        "auc50_interval": over_seeds(area.mean(axis=0)),
         "auc50c": float(np.minimum(curves, 1.0)[..., :AREA].mean()),
         "spread": float(area.mean(axis=0).std(ddof=1)) if area.shape[1] > 1 else None,
         "n": {"tasks": area.shape[0], "seeds": area.shape[1]},
         "rank_percentile": {str(m): float(ranks[m].mean()) for m in (10, 50) if m in ranks},
-        "evaluations_to": _evaluations_to(table, targets, found, curves, tpe),
+        "evaluations_to": _evaluations_to(table, targets, found, curves, goals),
         "per_task": {
-            table.infos[t].name: {"auc50": float(area[i].mean()), "last": float(curves[i, :, -1].mean())}
+            table.infos[t].name: {
+                "family": table.infos[t].family,
+                "auc50": float(area[i].mean()),
+                "auc50c": float(np.minimum(curves[i], 1.0)[:, :AREA].mean()),
+                "last": float(curves[i, :, -1].mean()),
+            }
             for i, t in enumerate(targets)
         },
         "ask_ms": {
@@ -128,18 +158,17 @@ def _evaluations_to(
     targets: Sequence[int],
     found: Mapping[tuple[int, int], Run],
     curves: np.ndarray,
-    tpe: Mapping[int, float],
+    goals: Mapping[str, Mapping[int, float]],
 ) -> dict[str, Any]:
     """Returns the median evaluation by which each goal was reached (None: by fewer than half), and who never did."""
-    goals = ["optimum", "top 0.1 %", "top 1 %"] + ["TPE at 100"] * bool(tpe)
-    taken: dict[str, list[float]] = {goal: [] for goal in goals}
+    taken: dict[str, list[float]] = {goal: [] for goal in ("optimum", "top 0.1 %", "top 1 %", *goals)}
     for (target, seed), run in found.items():
         known = -np.sort(-table.val[table.measured(target), target])
         values = table.val[run.rows, target]
         for name, share in (("optimum", 0.0), ("top 0.1 %", 0.001), ("top 1 %", 0.01)):
             taken[name].append(_first(values >= known[max(math.ceil(share * len(known)), 1) - 1]))
-        if tpe:
-            taken["TPE at 100"].append(_first(curves[targets.index(target), seed] <= tpe[target]))
+        for goal, regret in goals.items():
+            taken[goal].append(_first(curves[targets.index(target), seed] <= regret[target]))
     return {
         name: {
             "median": float(np.median(all_)) if np.isfinite(np.median(all_)) else None,
@@ -161,14 +190,36 @@ def _by_family(values: np.ndarray, families: Sequence[str]) -> np.ndarray:
     return np.array([values[[i for i, f in enumerate(families) if f == name]].mean() for name in names])
 
 
-def _pair(raw: np.ndarray, other: np.ndarray, clipped: np.ndarray, other_clipped: np.ndarray) -> dict[str, Any]:
-    """Returns how much lower the first's mean regret is, with 95 % intervals over families, and Wilcoxon's p."""
+def _pair(first: np.ndarray, other: np.ndarray, families: Sequence[str]) -> dict[str, Any]:
+    """Returns how much lower the first's mean regret is, with 95 % intervals, and Wilcoxon's p over families.
+
+    Intervals are over families, whoever they are; ``over_seeds`` is for these tasks, whatever is drawn.
+    """
     from scipy.stats import wilcoxon
 
-    gain = other_clipped - clipped
+    seeds = min(first.shape[1], other.shape[1])
+    first, other = first[:, :seeds], other[:, :seeds]
+    raw = _by_family(_area(other) - _area(first), families)
+    gain = _by_family(_area(np.minimum(other, 1.0)) - _area(np.minimum(first, 1.0)), families)
     p = float(wilcoxon(gain).pvalue) if np.any(gain) and len(gain) > 1 else 1.0
+    by_seed = (other[..., :AREA].mean(axis=2) - first[..., :AREA].mean(axis=2)).mean(axis=0)
     wins = {"wins": int((gain > 0).sum()), "ties": int((gain == 0).sum()), "losses": int((gain < 0).sum())}
-    return {"gain_auc50": interval(other - raw), "gain_auc50c": interval(gain), "wilcoxon_p": p, **wins}
+    paired = {"gain_auc50": interval(raw), "gain_auc50c": interval(gain), "over_seeds": over_seeds(by_seed)}
+    return paired | {"seeds": seeds, "wilcoxon_p": p, **wins}
+
+
+def over_seeds(values: np.ndarray) -> dict[str, float | None]:
+    """Returns the mean of ``values`` [seeds] and Student's 95 % interval of it; of one seed there is none."""
+    from scipy.stats import t
+
+    n = len(values)
+    reach = float(t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n)) if n > 1 else None
+    mean = float(values.mean())
+    return {
+        "mean": mean,
+        "low": None if reach is None else mean - reach,
+        "high": None if reach is None else mean + reach,
+    }
 
 
 def interval(values: np.ndarray) -> dict[str, float]:
@@ -212,7 +263,9 @@ def printed(result: Mapping[str, Any]) -> str:
             f"{ms['median']:8.1f} {ms['p99']:6.0f} {ms['first']:7.0f}"
         )
     n = next(iter(controllers.values()))["n"]
-    lines.append(f"{n['tasks']} tasks of {result['families']} families, {n['seeds']} seeds; spread is over seeds")
+    seeds = [c["n"]["seeds"] for c in controllers.values()]
+    many = f"{max(seeds)} seeds" if len(set(seeds)) == 1 else f"{min(seeds)} to {max(seeds)} seeds"
+    lines.append(f"{n['tasks']} tasks of {result['families']} families, {many}; spread is over seeds")
     for name, pair in result["pairs"].items():
         gain = pair["gain_auc50c"]
         lines.append(

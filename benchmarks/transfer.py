@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.record import circumstances
-from benchmarks.rivals import RIVALS
+from benchmarks.rivals import HISTORY_FREE, RIVALS
 from benchmarks.standing import Run, draw, printed, summary
 from benchmarks.table import CREATED, Table, load, of_pack
 from nas.controllers import NAMES, Controller, Problem, create
@@ -95,7 +95,7 @@ def main() -> None:
         options.history_tasks,
     ).small  # fmt: skip
     runs = measure(protocol, controllers, options.out.with_suffix(".runs.jsonl"))
-    result = summary(table, targets(table), runs)
+    result = summary(table, targets(table), runs, HISTORY_FREE)
     content = {"table": table.name, "protocol": protocol.to_dict() | {"seeds": protocol.seeds}, **result}
     options.out.write_text(json.dumps({**content, "circumstances": circumstances()}, indent=1) + "\n")
     print(printed(result))
