@@ -156,20 +156,44 @@ def load(path: Path) -> Table:
     missing = {"arch", "decisions", "tasks", "families", "val"} - set(content)
     if missing:
         raise DataError(f"a table has arch, decisions, tasks, families and val, but {path} has no {sorted(missing)}.")
-    decisions = json.loads(str(content["decisions"]))
-    arch, val, test = content["arch"], content["val"].astype(float), content.get("test")
-    tasks, families = content["tasks"], content["families"]
+    decisions = _decisions(path, content["decisions"])
+    arch, tasks, families = content["arch"], content["tasks"], content["families"]
+    val, test = (_scores(path, name, content[name]) if name in content else None for name in ("val", "test"))
+    assert val is not None
     if not (arch.shape == (len(val), len(decisions)) and val.shape[1:] == tasks.shape == families.shape):
         raise DataError(
             f"arch is [n, p], val [n, T], but {path} has {arch.shape} and {val.shape} for p = {len(decisions)} "
             f"decisions and T = {len(tasks)} tasks."
         )
+    sizes = [len(d["values"]) for d in decisions]
+    if not np.issubdtype(arch.dtype, np.integer) or (arch < 0).any() or (arch >= sizes).any():
+        raise DataError(f"arch holds indices into the values of each decision, but in {path} some are none.")
+    if test is not None and test.shape != val.shape:
+        raise DataError(f"test is of the shape of val, {val.shape}, but in {path} it is {test.shape}.")
     space, labels = space_of(decisions)
     choices = [{path: names[i] for (path, names), i in zip(labels.items(), row, strict=True)} for row in arch]
     infos = tuple(described(str(t), str(f)) for t, f in zip(tasks, families, strict=True))
     digest = hashlib.sha256(arch.tobytes() + val.tobytes() + str(content["decisions"]).encode()).hexdigest()
     where = np.zeros(len(val), dtype=int)
     return Table(path.stem, digest, (MeasuredSpace(space, choices),), where, val, test, infos)
+
+
+def _decisions(path: Path, text: np.ndarray) -> list[Decision]:
+    try:
+        decisions = json.loads(str(text))
+    except json.JSONDecodeError as error:
+        raise DataError(f"decisions are a JSON text, but in {path} they are not: {error}.") from error
+    if not isinstance(decisions, list) or not decisions:
+        raise DataError(f"decisions are a list of at least one, but in {path} they are {str(decisions)[:80]}.")
+    for decision in decisions:
+        _checked(decision)
+    return decisions
+
+
+def _scores(path: Path, name: str, values: np.ndarray) -> np.ndarray:
+    if not np.issubdtype(values.dtype, np.number) or np.isinf(values).any():
+        raise DataError(f"{name} holds numbers, NaN where nothing was measured, but in {path} it does not.")
+    return values.astype(float)
 
 
 def of_pack(path: Path | None = None) -> Table:
@@ -235,8 +259,7 @@ def space_of(decisions: Sequence[Decision]) -> tuple[SearchSpace, dict[str, tupl
     the nodes that nothing is sure to read.
     """
     for d in decisions:
-        if d.get("kind") not in NEEDS or any(key not in d for key in ("name", "values", *NEEDS[d["kind"]])):
-            raise DataError(f"a decision has name, values and one of the kinds {', '.join(NEEDS)}, but got {dict(d)}.")
+        _checked(d)
     labels = {str(d["name"]): _labels(d) for d in decisions}
     by_kind = {kind: [d for d in decisions if d["kind"] == kind] for kind in NEEDS}
     design = by_kind["ordinal"] + by_kind["categorical"]
@@ -252,6 +275,12 @@ def space_of(decisions: Sequence[Decision]) -> tuple[SearchSpace, dict[str, tupl
     for sink in sinks:
         space.add_edge(sink, OUTPUT)
     return space, labels
+
+
+def _checked(decision: Decision) -> None:
+    d = decision if isinstance(decision, Mapping) else {}
+    if d.get("kind") not in NEEDS or any(key not in d for key in ("name", "values", *NEEDS[d["kind"]])):
+        raise DataError(f"a decision has name, values and one of the kinds {', '.join(NEEDS)}, but got {decision}.")
 
 
 def _graph(

@@ -37,7 +37,7 @@ from benchmarks.rivals import HISTORY_FREE, RIVALS
 from benchmarks.standing import Run, draw, printed, summary
 from benchmarks.table import CREATED, Table, load, of_pack
 from nas.controllers import NAMES, Controller, Problem, create
-from nas.errors import SearchError, nearest
+from nas.errors import DataError, NasError, SearchError, nearest
 from nas.metadataset import MetaDataset
 from nas.record import PastDataset, SearchInfo
 from nas.space.measured import identity
@@ -86,8 +86,26 @@ class Protocol:
 
 def main() -> None:
     options = _options()
+    try:
+        run(options)
+    except NasError as error:
+        raise SystemExit(f"transfer: {error}") from error
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measures what was asked for and writes it.
+
+    Raises:
+        NasError: Where an option or a table is not what it has to be.
+    """
+    _check(options)
     table = of_pack() if options.pack else load(options.table)
     history = load(options.history_table) if options.history_table else table
+    asked = targets(table)
+    if not asked:
+        raise DataError(
+            f"a table needs a task on which some score is better than the median, but {table.name} has none."
+        )
     names = options.controllers.split(",") if options.controllers else [*NAMES, *RIVALS]
     controllers = {name.rpartition(":")[2]: factory(name) for name in names}
     protocol = Protocol(
@@ -95,13 +113,23 @@ def main() -> None:
         options.history_tasks,
     ).small  # fmt: skip
     runs = measure(protocol, controllers, options.out.with_suffix(".runs.jsonl"))
-    result = summary(table, targets(table), runs, HISTORY_FREE)
+    result = summary(table, asked, runs, HISTORY_FREE)
     content = {"table": table.name, "protocol": protocol.to_dict() | {"seeds": protocol.seeds}, **result}
     options.out.write_text(json.dumps({**content, "circumstances": circumstances()}, indent=1) + "\n")
     print(printed(result))
     if len(controllers) > 1:
         draw(result, options.out.with_suffix(".svg"))
     print(f"wrote {options.out}")
+
+
+def _check(options: argparse.Namespace) -> None:
+    counts = {"records": 1, "evaluations": 1, "seeds": 1, "junk": 0, "history_tasks": 0}
+    for name, least in counts.items():
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise SearchError(f"--{name.replace('_', '-')} must be at least {least}, but got {value}.")
+    if options.out.suffix != ".json":
+        raise SearchError(f"--out must be a .json, beside which picture and runs are put, but got {options.out}.")
 
 
 def measure(
@@ -225,8 +253,8 @@ def factory(name: str) -> Factory:
         return RIVALS[name]
     if name in NAMES:
         return _Named(name)
-    path, colon, attribute = name.rpartition(":")
-    if not colon or not Path(path).is_file():
+    path, _, attribute = name.rpartition(":")
+    if not Path(path).is_file():
         known = (*NAMES, *RIVALS)
         raise SearchError(
             f"a controller is one of {', '.join(known)} or FILE.py:NAME, but got {name!r};{nearest(name, known)}"
@@ -237,6 +265,8 @@ def factory(name: str) -> Factory:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
+    if not callable(getattr(module, attribute, None)):
+        raise SearchError(f"{path} must define {attribute}, a class or function of a Problem, but does not.")
     return getattr(module, attribute)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,11 @@ import pytest
 from benchmarks.rivals import RIVALS
 from benchmarks.rivals.gaussian import Process, pool, standardised
 from benchmarks.rivals.rgpe import ranking_loss
+from benchmarks.standing import Run, summary
 from benchmarks.table import load, space_of
-from benchmarks.transfer import Protocol, factory, main, past_of, search
+from benchmarks.transfer import SLOW_MS, SLOW_SEEDS, Protocol, factory, main, measure, past_of, search
 from nas.controllers import Problem
+from nas.controllers.random import RandomController
 from nas.errors import DataError, SearchError
 from nas.metadataset import MetaDataset
 from nas.space.measured import identity
@@ -156,6 +159,81 @@ def test_errors_say_what_is_wrong(tmp_path):
         load(Path(tmp_path / "no.npz"))
     with pytest.raises(DataError, match="kinds"):
         space_of([{"name": "a", "kind": "colour", "values": [1]}])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"decisions": "no JSON"}, "JSON text"),
+        ({"decisions": "[]"}, "at least one"),
+        ({"decisions": "[3, 3, 3, 3, 3]"}, "kinds"),
+        ({"arch": np.full((120, 5), 9)}, "indices"),
+        ({"arch": np.zeros((120, 5))}, "indices"),
+        ({"arch": np.zeros((120, 4), int)}, "p = 5"),
+        ({"val": np.full((120, 3), np.inf)}, "NaN where"),
+        ({"val": np.full((120, 3), "a")}, "NaN where"),
+        ({"test": np.zeros((120, 2))}, "shape of val"),
+        ({"tasks": np.array(["a"])}, "T = 1"),
+    ],
+)
+def test_a_bad_table_is_one_sentence(path, tmp_path, changes, message):
+    content = dict(np.load(path))
+    n = len(content["arch"])
+    changes = {k: v[:n] if isinstance(v, np.ndarray) and v.ndim == 2 else v for k, v in changes.items()}
+    np.savez(tmp_path / "bad.npz", **(content | changes))
+    with pytest.raises(DataError, match=message):
+        load(tmp_path / "bad.npz")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--seeds", "0"], "--seeds must be at least 1"),
+        (["--history-tasks", "-1"], "--history-tasks must be at least 0"),
+        (["--controllers", "randm"], "did you mean 'random'"),
+        (["--controllers", f"{__file__}:Nobody"], "must define Nobody"),
+        (["--history-table", "nowhere.npz"], "nowhere.npz"),
+        (["--out", "out.txt"], "must be a .json"),
+    ],
+)
+def test_a_bad_option_is_one_sentence(path, tmp_path, monkeypatch, words, message):
+    monkeypatch.setattr(sys, "argv", ["transfer", "--table", str(path), "--out", str(tmp_path / "out.json"), *words])
+    with pytest.raises(SystemExit, match=message):
+        main()
+
+
+def test_slow_controllers_run_fewer_seeds_and_pairs_are_of_common_ones(path, tmp_path):
+    table = load(path)
+    protocol = Protocol(table, table, evaluations=2, seeds=SLOW_SEEDS + 1)
+
+    class Slow(RandomController):
+        def ask(self, count=1):
+            until = time.process_time() + 1.2 * SLOW_MS / 1e3
+            while time.process_time() < until:
+                pass
+            return super().ask(count)
+
+    runs = measure(protocol, {"slow": Slow, "random": factory("random")}, tmp_path / "runs.jsonl")
+    assert {name: len({seed for _, seed in found}) for name, found in runs.items()} == {"slow": 5, "random": 6}
+    result = summary(table, [0, 1, 2], runs, ("random", "slow"))
+    assert result["pairs"]["random"]["seeds"] == 5
+    assert result["pairs"]["random"]["gain_auc50"]["mean"] == 0.0, "the same draws on the same seeds"
+
+
+def test_goals_are_what_others_have_at_the_end(path):
+    """The second runs into the first's mean regret at a known evaluation."""
+    table = load(path)
+    order = np.argsort(table.val[:, 0])  # worst first
+    late = {(0, 0): Run([int(r) for r in order[-3:]], [1.0] * 3)}
+    soon = {(0, 0): Run([int(r) for r in order[::-1][:3]], [1.0] * 3)}
+    never = {(0, 0): Run([int(r) for r in order[:3]], [1.0] * 3)}
+    runs = {"tpe": late, "random": soon, "meta": soon, "portfolio": never}
+    result = summary(table, [0], runs, ("tpe", "random"))
+    reached = {name: c["evaluations_to"] for name, c in result["controllers"].items()}
+    assert reached["tpe"]["TPE at 100"] == {"median": 3.0, "censored": 0.0}
+    assert reached["meta"]["TPE at 100"]["median"] == reached["meta"]["best without history at 100"]["median"] == 1.0
+    assert reached["portfolio"]["TPE at 100"] == {"median": None, "censored": 1.0}
+    assert result["controllers"]["meta"]["auc50_interval"]["low"] is None
 
 
 def test_a_named_controller_is_made_as_in_a_search(path):
