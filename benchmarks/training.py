@@ -2,9 +2,10 @@
 
     python -m benchmarks.training --out FILE.json
 
-One thread; CPU seconds; every ratio comes from loops that took turns in the same run, equal in epochs, batch size,
-initial weights, optimiser and schedule. ``value`` is the median over turns of what the other loop needs for a
-candidate, divided by what ours does; ``spread`` the least and the greatest, ``n`` how many turns.
+One thread; CPU seconds, on a GPU wall seconds between synchronisations; every ratio comes from loops that took turns in
+the same run, equal in epochs, batch size, initial weights, optimiser and schedule. ``value`` is the median over turns
+of what the other loop needs for a candidate, divided by what ours does; ``spread`` the least and the greatest, ``n``
+how many turns.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -33,10 +35,11 @@ from nas.architecture import Architecture
 from nas.dataset import Dataset, load
 from nas.metadataset import shipped
 from nas.training import Candidate, HistoryPruner, Recipe
+from nas.training.faults import device_of
 from nas.training.fit import begin
 from nas.training.learn import Budget, Training, advance, outputs
 from nas.training.optimizer import BETAS, VECTORS, fan_ins
-from nas.training.recipe import coslog4
+from nas.training.recipe import coslog4, precision
 from nas.training.resident import Fold, Rows
 
 Row = dict[str, Any]
@@ -60,7 +63,7 @@ def groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
 
 def plain(training: Training) -> None:
     """Trains as most scripts do: DataLoader, AdamW, a scheduler, the loss read back at every step."""
-    network, recipe, task = training.network, training.recipe, training.task
+    network, recipe, task, device = training.network, training.recipe, training.task, training.rows.y.device
     names = list(training.rows.tensors)
     loader = _loader(training.rows, training.batch, shuffle=True)
     optimizer = torch.optim.AdamW(groups(network, recipe), betas=BETAS)
@@ -75,8 +78,8 @@ def plain(training: Training) -> None:
         total = 0.0
         for *views, y in loader:
             optimizer.zero_grad()
-            answer = network(dict(zip(names, views, strict=True)))
-            loss = loss_of(answer if task.classification else answer[:, 0], y)
+            answer = network({name: view.to(device) for name, view in zip(names, views, strict=True)})
+            loss = loss_of(answer if task.classification else answer[:, 0], y.to(device))
             loss.backward()
             optimizer.step()
             scheduler.step()
@@ -88,30 +91,33 @@ def plain(training: Training) -> None:
 
 
 def _loader(rows: Rows, batch: int, *, shuffle: bool) -> DataLoader[tuple[Tensor, ...]]:
-    return DataLoader(TensorDataset(*rows.tensors.values(), rows.y), batch, shuffle=shuffle, drop_last=shuffle)
+    on_host = [tensor.cpu() for tensor in (*rows.tensors.values(), rows.y)]
+    return DataLoader(TensorDataset(*on_host), batch, shuffle=shuffle, drop_last=shuffle)
 
 
 def _validated(training: Training, names: list[str]) -> float:
     assert training.watched is not None
     training.network.eval()
+    device = training.rows.y.device
     total, count = 0.0, 0
     with torch.no_grad():
         for *views, y in _loader(training.watched, 256, shuffle=False):
-            answer = training.network(dict(zip(names, views, strict=True)))
-            total += training.task.score(answer, y).item() * len(y)
+            answer = training.network({name: view.to(device) for name, view in zip(names, views, strict=True)})
+            total += training.task.score(answer, y.to(device)).item() * len(y)
             count += len(y)
     return total / count
 
 
 def ours(trainings: Sequence[Training]) -> None:
-    """Trains with ``nas.training``, equal shapes side by side."""
+    """Trains with ``nas.training``, side by side: 16 on the CPU, all on a GPU."""
     kinds: dict[tuple[object, ...], list[Training]] = {}
     for training in trainings:
         kinds.setdefault(training.kind, []).append(training)
     for members in kinds.values():
         members.sort(key=lambda training: str(training.shape))  # equal shapes stand together
-        for start in range(0, len(members), 16):
-            some = members[start : start + 16]
+        together = 16 if members[0].rows.y.device.type == "cpu" else len(members)
+        for start in range(0, len(members), together):
+            some = members[start : start + together]
             advance(some, some[0].budget.last)
 
 
@@ -181,16 +187,22 @@ def table(rows: int = 10_000, columns: int = 32) -> Dataset:
 
 
 def trainings(
-    data: Dataset, architectures: Sequence[Architecture], epochs: int, batch: int, seed: int = 0
+    data: Dataset, architectures: Sequence[Architecture], epochs: int, batch: int, seed: int = 0, device: str = "cpu"
 ) -> list[Training]:
     """Returns a training of each architecture, each on a split and with a seed of its own, ready to begin."""
     splits = data.splits(4, seed)
-    folds = [Fold(data, split.train, split.validation) for split in splits]
+    folds = [Fold(data, split.train, split.validation, device) for split in splits]
     found = []
     for i, architecture in enumerate(architectures):
         candidate = Candidate(architecture, {"dropout": 0.0})
         found.append(begin(candidate, folds[i % 4], Budget(epochs), seed + i, batch=batch))
     return found
+
+
+def one_by_one(loop: Callable[[Training], None], some: Sequence[Training]) -> None:
+    """Trains each with a loop that trains one."""
+    for training in some:
+        loop(training)
 
 
 def accuracy(training: Training) -> float:
@@ -206,13 +218,14 @@ def compared(
     few: int,
     turns: int,
     demanded: float,
+    device: str = "cpu",
 ) -> Row:
     """Returns how many times as long ``other`` takes for a candidate, timed in turns on ``few`` of them."""
     ratios, apart = [], []
     for turn in range(turns + 1):
         all_of_them, some = make(turn), make(turn)[:few]
-        theirs = _seconds(lambda some=some: [other(training) for training in some]) / len(some)
-        mine = _seconds(lambda all_of_them=all_of_them: ours(all_of_them)) / len(all_of_them)
+        theirs = _seconds(partial(one_by_one, other, some), device) / len(some)
+        mine = _seconds(partial(ours, all_of_them), device) / len(all_of_them)
         if turn:  # the first loads
             ratios.append(theirs / mine)
             apart.append((1e3 * theirs, 1e3 * mine))
@@ -222,10 +235,16 @@ def compared(
     }
 
 
-def _seconds(call: Callable[[], object]) -> float:
-    start = time.process_time()
+def _seconds(call: Callable[[], object], device: str = "cpu") -> float:
+    if device == "cpu":
+        start = time.process_time()
+        call()
+        return time.process_time() - start
+    torch.cuda.synchronize(device)
+    start = time.perf_counter()
     call()
-    return time.process_time() - start
+    torch.cuda.synchronize(device)
+    return time.perf_counter() - start
 
 
 def _row(name: str, values: Sequence[float], demanded: float) -> Row:
@@ -285,15 +304,25 @@ def images(turns: int) -> list[Row]:
     """The sixth case: a network of NAS-Bench-201's layout on the CPU."""
     data = noise(768, 32)
     make = lambda turn: trainings(data, [conv_net(16, 1)], 1, 64, turn)  # noqa: E731
+    case = f"NAS-Bench-201 network C=16, N=1, 32 x 32, {precision('image', 'cpu')}, against the plain loop in float32"
+    return [compared(case, make, plain, 1, turns, DEMANDED[5])]
+
+
+def on_gpu(turns: int, device: str, *, mlps: int = 256, cells: int = 5, rows: int = 4096) -> list[Row]:
+    """The last two cases: many perceptrons side by side, and a large network of NAS-Bench-201's layout."""
+    digits, data = load("digits"), noise(rows, 32)
+    many = lambda turn: trainings(digits, [mlp((64, 64))] * mlps, 10, 64, 100 * turn, device)  # noqa: E731
+    large = [
+        lambda turn, batch=batch: trainings(data, [conv_net(16, cells)], 1, batch, turn, device) for batch in (64, 256)
+    ]
+    case = (
+        f"NAS-Bench-201 network C=16, N={cells}, batches of 64 and 256, on {device}, against the plain loop in float32"
+    )
+    both = [compared(case, make, plain, 1, turns, DEMANDED[10], device) for make in large]
+    ratios = [row["value"] for row in both]
     return [
-        compared(
-            "NAS-Bench-201 network C=16, N=1, 32 x 32, against the plain loop in float32",
-            make,
-            plain,
-            1,
-            turns,
-            DEMANDED[5],
-        )
+        compared(f"{mlps} MLPs on {device}, against the plain loop there", many, plain, 4, turns, DEMANDED[9], device),
+        {**both[0], "value": min(ratios), "spread": [min(ratios), max(ratios)], "batches": both},
     ]
 
 
@@ -301,7 +330,7 @@ def parity(candidates: int) -> Row:
     """Returns by how much the mean accuracy of ours and of the plain loop differ, with its standard error."""
     digits = load("digits")
     found = []
-    for loop in (lambda some: [plain(training) for training in some], ours):
+    for loop in (partial(one_by_one, plain), ours):
         some = trainings(digits, [mlp((64, 64))] * candidates, 10, 64)
         loop(some)
         found.append(np.array([accuracy(training) for training in some]))
@@ -397,20 +426,21 @@ def _pruned(pruner: HistoryPruner, curves: Sequence[Sequence[float]]) -> tuple[l
 
 def searched(data: Path, trials: int) -> Row:
     """Returns how many times as long a search on a table takes with the plain loop as its engine, in wall seconds."""
-    seconds = []
+    wall, cpu = [], []
     for engine in (None, _plainly):
         with tempfile.TemporaryDirectory() as folder:
-            start = time.perf_counter()
+            start, worked = time.perf_counter(), time.process_time()
             with patch("nas.training.company.advance", engine) if engine else patch.dict(os.environ):
                 nas.search(data, trials=trials, history=None, storage=Path(folder) / "history.db", test=0.2)
-            seconds.append(time.perf_counter() - start)
-    row = _row(f"nas.search on {data.stem}, {trials} trials", [seconds[1] / seconds[0]], DEMANDED[8])
-    return {**row, "seconds": [round(value, 1) for value in seconds]}
+            wall.append(time.perf_counter() - start)
+            cpu.append(time.process_time() - worked)
+    row = _row(f"nas.search on {data.stem}, {trials} trials, wall time", [wall[1] / wall[0]], DEMANDED[8])
+    seconds = {"wall_seconds": [round(value, 1) for value in wall], "cpu_seconds": [round(value, 1) for value in cpu]}
+    return {**row, **seconds}
 
 
 def _plainly(some: Sequence[Training], epoch: int, deadline: float = 0.0) -> None:
-    for training in some:
-        plain(training)
+    one_by_one(plain, some)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -420,7 +450,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--trials", type=int, default=50, help="of the searches; 0 leaves them out")
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared/datasets/tabular/adult.npz")
-    parser.add_argument("--device", default="cpu", choices=("cpu",), help="rows on a GPU are not written yet")
+    parser.add_argument("--device", default="cpu", help="of the last two rows, which a CPU leaves unmeasured")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     rows = [*tables(options.turns), *images(options.turns), identity(), pruned()]
@@ -428,8 +458,12 @@ def main(argv: list[str] | None = None) -> int:
         rows.append(searched(options.data, options.trials))
     else:
         rows.append({"case": "nas.search", "value": "not measured", "spread": None, "n": 0, "demanded": DEMANDED[8]})
-    for name, demanded in zip(("256 MLPs", "NAS-Bench-201 network C=16, N=5"), DEMANDED[9:], strict=True):
-        rows.append({"case": f"{name} on CUDA", "value": "not measured", "spread": None, "n": 0, "demanded": demanded})
+    if options.device != "cpu":
+        rows += on_gpu(options.turns, str(device_of(options.device)))
+    else:
+        for name, demanded in zip(("256 MLPs", "NAS-Bench-201 network C=16, N=5"), DEMANDED[9:], strict=True):
+            nothing = {"value": "not measured", "spread": None, "n": 0, "demanded": demanded}
+            rows.append({"case": f"{name} on CUDA", **nothing})
     about = {**circumstances(), "accuracy": parity(64), "sklearn_milliseconds": _sklearn(options.turns)}
     for row in rows:
         print(f"{row['value']!s:>12} (demanded {row['demanded']})  {row['case']}")

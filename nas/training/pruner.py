@@ -76,7 +76,7 @@ class HistoryPruner:
         if not 0.0 < risk < 1.0:
             raise SearchError(f"`0 < risk < 1` must hold, but got {risk=}.")
         self.risk = risk
-        self.complete: list[np.ndarray] = []
+        self.complete: list[_Curve] = []
         self._chances = _learned(past)
         if best is not None:
             self.tell(best)
@@ -84,13 +84,12 @@ class HistoryPruner:
     @property
     def best(self) -> np.ndarray | None:
         """The best complete curve of this search, as its best score so far at each epoch."""
-        return max(self.complete, key=lambda curve: float(curve[-1])) if self.complete else None
+        return max(self.complete, key=lambda curve: curve.end).values if self.complete else None
 
     def tell(self, curve: Curve) -> None:
         """Takes a complete curve of this search."""
-        usable = _running_best(curve)
-        if usable is not None:
-            self.complete.append(usable)
+        if _usable(curve):
+            self.complete.append(_Curve(curve, len(curve)))
 
     def restart(self) -> None:
         """Forgets the curves of this search, not those of the past."""
@@ -102,15 +101,13 @@ class HistoryPruner:
 
     def stops(self, epoch: int, epochs: int, curves: Sequence[Curve]) -> set[int]:
         """Returns the trainings with too small a chance."""
-        looks = [look for look in self._chances if _index(look, epochs) + 1 <= epoch]
-        if not self.complete or not looks:
+        looks = [i for i, look in enumerate(LOOKS) if _index(look, epochs) + 1 <= epoch]
+        if not (self.complete and looks and self._chances):
             return set()
-        chance, found = self._chances[looks[-1]], set()
-        for i, curve in enumerate(curves):
-            so_far = _running_best(curve, fewest=1)
-            if so_far is not None and chance.of(_standing(so_far, epochs, self.complete)) < self.risk:
-                found.add(i)
-        return found
+        chance, now = self._chances[looks[-1]], slice(looks[-1], looks[-1] + 1)
+        numbers = [i for i, curve in enumerate(curves) if _usable(curve, fewest=1)]
+        standings = [_standing(_Curve(curves[i], epochs), self.complete, now)[0] for i in numbers]
+        return {i for i, standing in zip(numbers, standings, strict=True) if chance.of(standing) < self.risk}
 
 
 class _Chance:
@@ -141,61 +138,71 @@ class _Chance:
         return found
 
 
-def _learned(past: Sequence[Sequence[Curve]]) -> dict[float, _Chance]:
+class _Curve:
+    """A curve as its best score so far: ``values`` at each epoch, ``at`` each look, and ``rise`` since half of it.
+
+    It may be of the first epochs of ``epochs``; looks after its last one are of that.
+    """
+
+    def __init__(self, curve: Curve, epochs: int) -> None:
+        self.values = np.maximum.accumulate(np.asarray(curve, dtype=float))
+        self.end = float(self.values[-1])
+        places = np.minimum([_index(look, epochs) for look in LOOKS], len(self.values) - 1)
+        self.at = self.values[places]
+        self.rise = self.at - self.values[places // 2]
+
+
+def _learned(past: Sequence[Sequence[Curve]]) -> list[_Chance]:
     """Returns the chance at each look; empty where history is too short."""
-    inputs: dict[float, list[np.ndarray]] = {look: [] for look in LOOKS}
+    inputs: list[np.ndarray] = []
     outcomes: list[bool] = []
     rng = np.random.default_rng(0)
     for curves in past:
-        usable = [curve for curve in map(_running_best, curves) if curve is not None]
+        usable = [_Curve(curve, len(curve)) for curve in curves if _usable(curve)]
         for _ in range(ORDERS):
-            before: list[np.ndarray] = []
-            for i in rng.permutation(len(usable)):
-                curve = usable[i]
-                if before:
-                    outcomes.append(bool(curve[-1] > max(each[-1] for each in before)))
-                    for look, found in inputs.items():
-                        so_far = curve[: _index(look, len(curve)) + 1]
-                        found.append(_standing(so_far, len(curve), before))
-                before.append(curve)
+            order = [usable[i] for i in rng.permutation(len(usable))]
+            for i in range(1, len(order)):
+                inputs.append(_standing(order[i], order[:i], slice(None)))
+                outcomes.append(order[i].end > max(each.end for each in order[:i]))
     if sum(outcomes) < FEWEST:
-        return {}
-    return {look: _Chance(np.stack(found), np.asarray(outcomes, dtype=float)) for look, found in inputs.items()}
+        return []
+    return [_Chance(x, np.asarray(outcomes, dtype=float)) for x in np.stack(inputs, axis=1)]
 
 
-def _standing(curve: np.ndarray, epochs: int, complete: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns where a training stands among complete ones after ``len(curve)`` of ``epochs``, 12 numbers.
+def _standing(curve: _Curve, complete: Sequence[_Curve], looks: slice) -> np.ndarray:
+    """Returns where a training stands among complete ones at these looks, [looks, 12].
 
-    All curves are running bests. Differences are over the size of the best score, logarithmic from about 1 / 20 on.
+    Differences are over the size of the best score, logarithmic from about 1 / 20 on.
     """
-    part = len(curve) / epochs
-    then = np.array([each[_index(part, len(each))] for each in complete])
-    ends = np.array([each[-1] for each in complete])
-    best = complete[int(ends.argmax())]
-    now, at = curve[-1], then[ends.argmax()]
-    size = abs(best[-1]) + 1e-12
-    behind_end, gained = (best[-1] - now) / size, (ends - then) / size
-    numbers = (
-        (at - now) / size,
-        behind_end,
-        (now - curve[(len(curve) - 1) // 2]) / size,
-        (at - best[_index(part, len(best)) // 2]) / size,
-        gained.max(),
-        np.median(gained),
-        ends.std() / size,
-        np.mean(then > now),
-        len(complete),
-        np.searchsorted(best, now) / len(best),
-        behind_end / (gained[ends.argmax()] + 1e-3),
-        behind_end / (gained.max() + 1e-3),
+    best = max(complete, key=lambda each: each.end)
+    now, then = curve.at[looks], np.array([each.at[looks] for each in complete])
+    ends = np.array([each.end for each in complete])
+    size = abs(best.end) + 1e-12
+    behind_end, gained = (best.end - now) / size, (ends[:, None] - then) / size
+    most, ones = gained.max(axis=0), np.ones(len(now))
+    numbers = np.stack(
+        [
+            (best.at[looks] - now) / size,
+            behind_end,
+            curve.rise[looks] / size,
+            best.rise[looks] / size,
+            most,
+            np.median(gained, axis=0),
+            ends.std() / size * ones,
+            (then > now).mean(axis=0),
+            len(complete) * ones,
+            np.searchsorted(best.values, now) / len(best.values),
+            behind_end / ((best.end - best.at[looks]) / size + 1e-3),
+            behind_end / (most + 1e-3),
+        ],
+        axis=1,
     )
     found: np.ndarray = np.sign(numbers) * np.log1p(20.0 * np.abs(numbers))
     return found
 
 
-def _running_best(curve: Curve, fewest: int = 2) -> np.ndarray | None:
-    values = np.asarray(curve, dtype=float)
-    return np.maximum.accumulate(values) if len(values) >= fewest and np.isfinite(values).all() else None
+def _usable(curve: Curve, fewest: int = 2) -> bool:
+    return len(curve) >= fewest and bool(np.isfinite(np.asarray(curve, dtype=float)).all())
 
 
 def _index(look: float, epochs: int) -> int:
