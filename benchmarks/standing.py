@@ -204,7 +204,13 @@ def _pair(first: np.ndarray, other: np.ndarray, families: Sequence[str]) -> dict
     p = float(wilcoxon(gain).pvalue) if np.any(gain) and len(gain) > 1 else 1.0
     by_seed = (other[..., :AREA].mean(axis=2) - first[..., :AREA].mean(axis=2)).mean(axis=0)
     wins = {"wins": int((gain > 0).sum()), "ties": int((gain == 0).sum()), "losses": int((gain < 0).sum())}
-    paired = {"gain_auc50": interval(raw), "gain_auc50c": interval(gain), "over_seeds": over_seeds(by_seed)}
+    by_family = dict(zip(sorted(set(families)), map(float, gain), strict=True))
+    paired = {
+        "by_family": by_family,
+        "gain_auc50": interval(raw),
+        "gain_auc50c": interval(gain),
+        "over_seeds": over_seeds(by_seed),
+    }
     return paired | {"seeds": seeds, "wilcoxon_p": p, **wins}
 
 

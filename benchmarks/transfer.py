@@ -114,7 +114,8 @@ def run(options: argparse.Namespace) -> None:
     ).small  # fmt: skip
     runs = measure(protocol, controllers, options.out.with_suffix(".runs.jsonl"))
     result = summary(table, asked, runs, HISTORY_FREE)
-    content = {"table": table.name, "protocol": protocol.to_dict() | {"seeds": protocol.seeds}, **result}
+    asked_for = protocol.to_dict() | {"seeds": protocol.seeds}
+    content = {"table": table.name, "rows": len(table.val), "protocol": asked_for, **result}
     options.out.write_text(json.dumps({**content, "circumstances": circumstances()}, indent=1) + "\n")
     print(printed(result))
     if len(controllers) > 1:

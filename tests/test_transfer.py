@@ -16,6 +16,8 @@ from benchmarks.rivals.gaussian import Process, pool, standardised
 from benchmarks.rivals.rgpe import ranking_loss
 from benchmarks.standing import Run, summary
 from benchmarks.table import load, space_of
+from benchmarks.together import main as together_main
+from benchmarks.together import together
 from benchmarks.transfer import SLOW_MS, SLOW_SEEDS, Protocol, factory, main, measure, past_of, search
 from nas.controllers import Problem
 from nas.controllers.random import RandomController
@@ -234,6 +236,38 @@ def test_goals_are_what_others_have_at_the_end(path):
     assert reached["meta"]["TPE at 100"]["median"] == reached["meta"]["best without history at 100"]["median"] == 1.0
     assert reached["portfolio"]["TPE at 100"] == {"median": None, "censored": 1.0}
     assert result["controllers"]["meta"]["auc50_interval"]["low"] is None
+
+
+def test_results_are_put_together(path, tmp_path, monkeypatch, capsys):
+    """Random against itself: every share is 1; a result with another past is compared to the cold process there."""
+    files = []
+    for words in ([], ["--corrupt", "shuffle"], ["--junk", "2"]):
+        files.append(str(tmp_path / f"{len(files)}.json"))
+        arguments = ["--table", str(path), "--controllers", "random,cold_gp,tpe", "--seeds", "2", "--evaluations", "6"]
+        monkeypatch.setattr(sys, "argv", ["transfer", *arguments, *words, "--out", files[-1]])
+        main()
+    results = [json.loads(Path(file).read_text()) for file in files]
+    found = together(results)
+    random, cold, tpe = (results[0]["controllers"][name] for name in ("random", "cold_gp", "tpe"))
+    assert results[0]["rows"] == len(load(path).val)
+    (table,) = found["tables"].values()
+    assert table["share_of_best_other"] == pytest.approx(random["auc50"] / min(cold["auc50"], tpe["auc50"]))
+    assert found["against"]["cold_gp"]["gain_auc50c"]["mean"] == pytest.approx(
+        np.mean([cold["per_task"][t]["auc50c"] - random["per_task"][t]["auc50c"] for t in ("a", "b")]) / 2
+        + (cold["per_task"]["c"]["auc50c"] - random["per_task"]["c"]["auc50c"]) / 2
+    )
+    assert found["evaluations_to"]["TPE at 100"] is None, "a small table does not count"
+    shuffled, junk = found["other_pasts"]
+    assert shuffled["share_of_cold_gp"] == pytest.approx(random["auc50c"] / cold["auc50c"]), "neither knows a past"
+    assert (junk["past"], junk["share_of_without_junk"]) == ("2 junk", pytest.approx(1.0))
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "argv", ["together", *files, "--out", str(tmp_path / "all.json")])
+    together_main()
+    assert "1.00 of without" in capsys.readouterr().out
+    assert json.loads((tmp_path / "all.json").read_text())["result"] == json.loads(json.dumps(found))
+    monkeypatch.setattr(sys, "argv", ["together", str(path)])
+    with pytest.raises(SystemExit, match="cannot be read"):
+        together_main()
 
 
 def test_a_named_controller_is_made_as_in_a_search(path):
