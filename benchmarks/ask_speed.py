@@ -7,8 +7,8 @@ A cell of four nodes and six operations is searched, of which ``--candidates`` c
 ``--records`` records of it and twenty meta-features; scores are a sum over decisions, partly shared, with noise. Said
 are the time from the records of the past, in memory, to the first choice; the time of the first ask of a search that is
 opened again with ``--observations`` trainings; and from there on the median and 99th percentile of the time in which a
-result becomes the next choice (``tell`` and ``ask``). Times are the processor's: run with ``OMP_NUM_THREADS=1``, they are
-what a clock shows on an idle machine.
+result becomes the next choice (``tell`` and ``ask``). Times are the processor's: run with ``OMP_NUM_THREADS=1``, they
+are what a clock shows on an idle machine.
 """
 
 from __future__ import annotations
