@@ -65,6 +65,7 @@ def plain(training: Training) -> None:
     """Trains as most scripts do: DataLoader, AdamW, a scheduler, the loss read back at every step."""
     network, recipe, task, device = training.network, training.recipe, training.task, training.rows.y.device
     names = list(training.rows.tensors)
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as it is by default
     loader = _loader(training.rows, training.batch, shuffle=True)
     optimizer = torch.optim.AdamW(groups(network, recipe), betas=BETAS)
     steps = training.budget.epochs * len(loader)

@@ -1,9 +1,9 @@
 """Training: candidates in, outcomes out, on one device.
 
-Here belong the recipe (``recipe``), data on its device (``resident``), networks side by side (``forms``, ``stack``),
-the inner loop (``learn``), one network for keeps (``fit``) and many candidates for their scores (``train``; who trains
-with whom: ``company``; who stops early: ``pruner``). What a candidate computes belongs to ``nas.model``, what is tried
-next to ``nas.controllers``.
+Here belong the recipe (``recipe``), data on its device (``resident``, ``augment``), networks side by side (``forms``,
+``tape``, ``stack``, ``optimizer``), the inner loop (``learn``), one network for keeps (``fit``) and many candidates for
+their scores (``train``; who trains with whom: ``company``; who stops early: ``pruner``). What a candidate computes
+belongs to ``nas.model``, what is tried next to ``nas.controllers``.
 """
 
 from __future__ import annotations
