@@ -7,7 +7,7 @@ the loop, training itself to ``nas.training``.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -23,11 +23,86 @@ if TYPE_CHECKING:
     from nas.dataset import Dataset, Split
     from nas.metrics import Metric
     from nas.model import Signature
+    from nas.operations import Operation
     from nas.space import Choices, SearchSpace, Value
-    from nas.training import Candidate
+    from nas.training import Candidate, Pruner
 
 TIMED, TIMING = 4, 4.0  # candidates timed before a search, and the seconds after which no further one is
 PROBES = 16  # architectures tried on the data's shapes before a space is refused
+
+
+@dataclass(frozen=True)
+class Group:
+    """Candidates that are trained together.
+
+    Attributes:
+        choices: Of each.
+        candidates: What they describe.
+        pruner: Stops some of them early.
+        stop: For finalists: the epoch after which they are scored, on fresh splits.
+    """
+
+    choices: tuple[Choices, ...]
+    candidates: tuple[Candidate, ...]
+    pruner: Pruner | None = None
+    stop: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Circumstances:
+    """What trainings depend on besides the candidates: all that another process has to be sent.
+
+    ``seconds`` are what screening a candidate may take, None for no limit.
+    """
+
+    data: Dataset
+    fidelity: Fidelity
+    seed: int
+    device: str
+    operations: Mapping[str, Operation]
+    metric: Metric | None = None
+    seconds: float | None = None
+
+    def limit(self, group: Group) -> float | None:
+        """Returns the seconds each candidate of a group may take; finalists have more splits to be trained on."""
+        if self.seconds is None or group.stop is None:
+            return self.seconds
+        return self.seconds * max(1.0, CONFIRM_SPLITS / self.fidelity.splits)
+
+
+def thorough(fidelity: Fidelity) -> Fidelity:
+    """Returns how thoroughly the finalists of a search are trained."""
+    return replace(fidelity, splits=CONFIRM_SPLITS)
+
+
+def trainer(given: Circumstances) -> Callable[[Group], list[Outcome]]:
+    """Returns what trains a group: on the splits every candidate of a search is trained on, finalists on fresh ones."""
+    import torch
+
+    from nas.training import train
+    from nas.training.stack import warm_up
+
+    warm_up(torch.device(given.device))
+    splits = given.data.splits(given.fidelity.splits, given.seed)
+
+    def outcomes(group: Group) -> list[Outcome]:
+        fresh = group.stop is not None
+        fidelity = thorough(given.fidelity) if fresh else given.fidelity
+        return train(
+            group.candidates,
+            given.data,
+            fresh_splits(given.data, given.seed) if fresh else splits,
+            fidelity,
+            seed=given.seed,
+            device=given.device,
+            operations=given.operations,
+            stop_epoch=group.stop,
+            seconds=given.limit(group),
+            pruner=group.pruner,
+            metric=given.metric,
+        )
+
+    return outcomes
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,24 +133,46 @@ class Evaluator:
         """Returns what two screenings share exactly if they are the same computation."""
         return self._key(self._candidate(choices), self.fidelity, self.seed)
 
-    def screen(self, choices: Choices, number: int) -> Record:
-        """Trains a candidate on the splits that every candidate of this search is trained on."""
-        return self._evaluated(choices, number, self._splits, self.fidelity, self.key(choices), "screen")
+    def group(self, choices: Sequence[Choices], pruner: Pruner | None = None) -> Group:
+        """Returns candidates as they are trained."""
+        return Group(tuple(choices), tuple(map(self._candidate, choices)), pruner)
+
+    def circumstances(self, seconds: float | None = None) -> Circumstances:
+        """Returns what trainings depend on besides; ``seconds`` are what screening a candidate may take."""
+        operations = dict(self.space.operations)
+        return Circumstances(self.data, self.fidelity, self.seed, self.device, operations, self.metric, seconds)
+
+    def screened(self, choices: Choices, number: int, outcome: Outcome) -> Record:
+        """Returns the record of what came of a candidate.
+
+        One that was stopped early is recorded at the epochs it was trained for, under a key of its own: they are the
+        first of a longer schedule.
+        """
+        candidate, epochs = self._candidate(choices), len(outcome.curve)
+        if outcome.status != "complete" or not 0 < epochs < self.fidelity.epochs:
+            return self._record(candidate, choices, number, self.fidelity, outcome, self.key(choices), "screen")
+        short = replace(self.fidelity, epochs=epochs)
+        key = self._key(candidate, short, self.seed, schedule=self.fidelity.epochs)
+        return self._record(candidate, choices, number, short, outcome, key, "screen")
 
     def refused(self, choices: Choices, reason: str) -> Record:
         """Returns a failed record for the controller alone: what exceeds a limit is neither trained nor stored."""
-        outcome = Outcome("error", reason)
-        return self._record(self._candidate(choices), choices, 0, self.fidelity, outcome, self.key(choices), "screen")
+        return self.screened(choices, 0, Outcome("error", reason))
 
     def confirmation_key(self, record: Record) -> str:
         """Returns the key of the confirmation of a screened candidate."""
-        return self._key(self._candidate(record.choices), self._thorough, self.seed + FRESH, stop_epoch(record))
+        stop = stop_epoch(record)
+        candidate, fidelity = self._candidate(record.choices), thorough(self.fidelity)
+        return self._key(candidate, fidelity, self.seed + FRESH, stop_epoch=stop)
 
-    def confirm(self, record: Record, number: int) -> Record:
-        """Trains a finalist on fresh splits for the median of its best epochs: no epoch is picked by score."""
-        splits = fresh_splits(self.data, self.seed)
-        key = self.confirmation_key(record)
-        return self._evaluated(record.choices, number, splits, self._thorough, key, "confirm", stop_epoch(record))
+    def finalist(self, record: Record) -> Group:
+        """Returns a screened candidate as it is confirmed: for the median of its best epochs, none picked by score."""
+        return Group((record.choices,), (self._candidate(record.choices),), stop=stop_epoch(record))
+
+    def confirmed(self, record: Record, number: int, outcome: Outcome) -> Record:
+        """Returns the record of what came of a finalist on fresh splits."""
+        candidate, key = self._candidate(record.choices), self.confirmation_key(record)
+        return self._record(candidate, record.choices, number, thorough(self.fidelity), outcome, key, "confirm")
 
     def check(self) -> None:
         """Refuses a space whose architectures cannot take the data, before anything is trained or stored.
@@ -105,8 +202,6 @@ class Evaluator:
         The first of ``likely`` candidates, or random ones, are trained for one and for three epochs; what an epoch
         takes and what a training takes besides follow from the two. Nothing of it is recorded.
         """
-        from nas.training import train
-
         rng = np.random.default_rng(self.seed)
         timed: list[tuple[float, float]] = []  # besides, an epoch
         end = time.perf_counter() + TIMING
@@ -114,18 +209,9 @@ class Evaluator:
         for number, choices in enumerate([self.space.default(), *likely[:TIMED], *sampled]):
             spent = []
             for epochs in (1, 3):
-                fidelity = replace(self.fidelity, epochs=epochs)
+                train = trainer(replace(self.circumstances(), fidelity=replace(self.fidelity, epochs=epochs)))
                 started = time.perf_counter()
-                train(
-                    [self._candidate(choices)],
-                    self.data,
-                    self._splits,
-                    fidelity,
-                    seed=self.seed,
-                    device=self.device,
-                    operations=self.space.operations,
-                    metric=self.metric,
-                )
+                train(self.group([choices]))
                 spent.append(time.perf_counter() - started)
             epoch = max(0.0, (spent[1] - spent[0]) / 2)
             if number:  # the first one pays for what torch loads once
@@ -148,20 +234,17 @@ class Evaluator:
     def _splits(self) -> list[Split]:
         return self.data.splits(self.fidelity.splits, self.seed)
 
-    @property
-    def _thorough(self) -> Fidelity:
-        return replace(self.fidelity, splits=CONFIRM_SPLITS)
-
     def _candidate(self, choices: Mapping[str, Value]) -> Candidate:
         from nas.training import Candidate
 
         taken = dict(choices)
         return Candidate(self.space.architecture(taken), self.space.settings(taken))
 
-    def _key(self, candidate: Candidate, fidelity: Fidelity, seed: int, stop: int | None = None) -> str:
+    def _key(self, candidate: Candidate, fidelity: Fidelity, seed: int, **more: int) -> str:
+        """The key of an evaluation; ``more`` says how it differs from a training of all epochs, scored at its best."""
         from nas.training import ENGINE, precision
 
-        settings = dict(candidate.settings) if stop is None else {**candidate.settings, "stop_epoch": stop}
+        settings = {**candidate.settings, **more}
         number_format = precision(self.data.kind, self.device)
         return evaluation_key(
             self.info.fingerprint,
@@ -173,32 +256,6 @@ class Evaluator:
             ENGINE,
             "" if self.metric is None or self.metric.scorer is None else self.metric.name,
         )
-
-    def _evaluated(
-        self,
-        choices: Mapping[str, Value],
-        number: int,
-        splits: list[Split],
-        fidelity: Fidelity,
-        key: str,
-        purpose: Purpose,
-        stop: int | None = None,
-    ) -> Record:
-        from nas.training import train
-
-        candidate = self._candidate(choices)
-        outcome = train(
-            [candidate],
-            self.data,
-            splits,
-            fidelity,
-            seed=self.seed,
-            device=self.device,
-            operations=self.space.operations,
-            stop_epoch=stop,
-            metric=self.metric,
-        )[0]
-        return self._record(candidate, choices, number, fidelity, outcome, key, purpose)
 
     def _record(
         self,

@@ -1,30 +1,39 @@
 """Where evaluations run: in this process, or in local ones that may hang or die without harm.
 
 Here belongs how calls are handed out and what becomes of them. What a call does, and in which order results are told to
-a controller, is the caller's business. Processes are spawned, compute on one thread each, and are sent what all calls
-share once.
+a controller, is the caller's business. A process is a fresh interpreter that imports modules, not the caller's script,
+so that no script needs a guard; it ends when the one that started it does, however that ended.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import io
 import os
 import pickle
+import queue
+import signal
+import subprocess
+import sys
+import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from nas.errors import SearchError
 
-Call = Callable[[Any, Any], Any]
-"""(what all calls share, item) -> result; of a module, so that another process can import it."""
+Prepare = Callable[[Any], Callable[[Any], Any]]
+"""what all calls share -> function of an item; of a module, so that another process can import it."""
 
 STARTING = 300.0  # seconds a process may take to load before it counts as hanging
+STARTS = 3  # processes in a row that may end while they load
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_CHILD = """import pickle, sys
+sys.path[:] = pickle.load(sys.stdin.buffer)
+from nas.executors import serve
+serve(sys.stdin.buffer)
+"""
 
 
 @dataclass(frozen=True)
@@ -36,174 +45,305 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """Why there is no result: the call raised (``error``), took too long (``timeout``), or its process ``died``."""
+    """Why there is no result: the call took too long (``timeout``), or its process ``died``; and after how long."""
 
     kind: str
     message: str
+    seconds: float = field(default=0.0, compare=False)
+
+
+@dataclass(frozen=True)
+class _Raised:
+    error: Exception
 
 
 class Executor(Protocol):
-    """Runs calls; results come as they are ready, each with the number of its item."""
+    """Runs calls; what a call raises is raised to who waits for results."""
 
-    def run(self, items: Sequence[Any]) -> Iterator[tuple[int, Done | Failed]]:
-        """Yields (number, result) for every item, in whichever order."""
+    def run(self, items: Iterable[Any]) -> Iterator[tuple[Any, Done | Failed]]:
+        """Yields (item, result) as results are ready; the next item is taken when there is a place for it."""
         ...
 
 
 class Here:
     """Calls one after the other in this process; one that hangs is not ended."""
 
-    def __init__(self, call: Call, shared: Any = None) -> None:
-        self._call, self._shared = call, shared
+    def __init__(self, prepare: Prepare, shared: Any = None) -> None:
+        self._prepare, self._shared = prepare, shared
 
-    def run(self, items: Sequence[Any]) -> Iterator[tuple[int, Done | Failed]]:
-        """Yields results in order."""
-        for number, item in enumerate(items):
-            yield number, _result(self._call, self._shared, item)
+    def __enter__(self) -> Here:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def run(self, items: Iterable[Any]) -> Iterator[tuple[Any, Done | Failed]]:
+        """Yields results in order; an item is taken when the one before has its result."""
+        call = None
+        for item in items:
+            call = call or self._prepare(self._shared)
+            yield item, Done(call(item))
 
 
 class Processes:
-    """Calls in ``workers`` processes of this machine, for use in a ``with`` block.
+    """Calls in processes of this machine, for use in a ``with`` block.
 
     Args:
-        call: A function of a module.
-        shared: First argument of every call.
-        workers: Processes, >= 1.
-        seconds: What a call may take; its process is ended after that, and another takes its place.
+        prepare: A function of a module; called once in each process.
+        shared: Its argument.
+        workers: Processes at most, >= 1; they start when there is something to do.
+        threads: That each computes on.
+        seconds: What the call for an item may take, once its process has loaded; the process is ended after that, and
+            another takes its place.
+
+    Raises:
+        SearchError: Something cannot be sent to another process.
     """
 
-    def __init__(self, call: Call, shared: Any = None, *, workers: int, seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        prepare: Prepare,
+        shared: Any = None,
+        *,
+        workers: int,
+        threads: int = 1,
+        seconds: Callable[[Any], float] | None = None,
+    ) -> None:
         if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
             raise SearchError(f"`workers >= 1` must be a whole number, but got {workers=}.")
-        if seconds is not None and not seconds > 0:
-            raise SearchError(f"`seconds > 0` must hold, but got {seconds=}; leave it out for no limit.")
-        try:
-            pickle.dumps((call, shared))
-        except Exception as error:
-            raise SearchError(
-                f"another process cannot be sent what it needs ({error}); define operations in a module, not as a "
-                "lambda or inside a function, or use one worker."
-            ) from error
-        self._call, self._shared, self._seconds = call, shared, seconds
-        self._workers: list[_Worker | None] = [None] * workers
+        self._content = _sendable(prepare, shared)
+        self._most, self._threads = workers, threads
+        self._seconds = seconds or (lambda item: float("inf"))
+        self._workers: list[_Worker] = []
+        self._inbox: queue.SimpleQueue[tuple[_Worker, Any]] = queue.SimpleQueue()
+        self._failed_starts = 0
 
     def __enter__(self) -> Processes:
         return self
 
     def __exit__(self, *exception: object) -> None:
         for worker in self._workers:
-            if worker is not None:
-                worker.end()
-        self._workers = [None] * len(self._workers)
+            worker.end()
+        self._workers = []
 
-    def run(self, items: Sequence[Any]) -> Iterator[tuple[int, Done | Failed]]:
-        """Yields results as they are ready."""
-        waiting = deque(enumerate(items))
-        for place in range(min(len(self._workers), len(items))):  # so that they load at the same time
-            self._workers[place] = self._workers[place] or _Worker(self._call, self._shared)
-        while waiting or any(worker is not None and worker.busy for worker in self._workers):
-            for place, worker in enumerate(self._workers):
-                if waiting and (worker is None or not worker.busy):
-                    if worker is None or not worker.alive:
-                        worker = self._workers[place] = _Worker(self._call, self._shared)
-                    worker.begin(*waiting.popleft(), self._seconds)
-            busy = [worker for worker in self._workers if worker is not None and worker.busy]
-            left = min(worker.deadline for worker in busy) - time.monotonic()
-            ready = wait([worker.connection for worker in busy], max(0.0, min(left, 3600.0)))
-            for worker in busy:
-                if worker.connection in ready or time.monotonic() >= worker.deadline:
-                    yield worker.finish(self._seconds)
-            self._workers = [w if w is not None and w.alive else None for w in self._workers]
+    def run(self, items: Iterable[Any]) -> Iterator[tuple[Any, Done | Failed]]:
+        """Yields results as they are ready. Who stops waiting for them ends the processes that are busy."""
+        try:
+            yield from self._results(iter(items))
+        finally:
+            for worker in [worker for worker in self._workers if worker.busy]:
+                self._remove(worker)
+
+    def _results(self, coming: Iterator[Any]) -> Iterator[tuple[Any, Done | Failed]]:
+        more = True
+        while True:
+            while more and sum(worker.busy for worker in self._workers) < self._most:
+                try:
+                    item = next(coming)
+                except StopIteration:
+                    more = False
+                else:
+                    self._idle().begin(item)
+            busy = [worker for worker in self._workers if worker.busy]
+            if not busy:
+                return
+            with suppress(queue.Empty):
+                left = min(worker.deadline for worker in busy) - time.monotonic()
+                worker, message = self._inbox.get(timeout=min(max(left, 0.0), 3600.0))
+                if worker in self._workers:  # else the last words of one that was ended
+                    yield from self._heard(worker, message)
+            for worker in [w for w in self._workers if w.busy and time.monotonic() >= w.deadline]:
+                yield from self._late(worker)
+
+    def _idle(self) -> _Worker:
+        """A process without a call, where there is none a new one."""
+        for worker in self._workers:
+            if not worker.busy:
+                return worker
+        self._workers.append(_Worker(self._content, self._threads, self._seconds, self._inbox))
+        return self._workers[-1]
+
+    def _heard(self, worker: _Worker, message: Any) -> Iterator[tuple[Any, Done | Failed]]:
+        if isinstance(message, _Raised):
+            raise message.error
+        if message is None:
+            yield from self._dead(worker)
+        elif not worker.ready:
+            self._failed_starts = 0
+            worker.is_ready()
+        else:
+            yield worker.finish(), message
+
+    def _dead(self, worker: _Worker) -> Iterator[tuple[Any, Done | Failed]]:
+        """Says what became of the call of a process that ended; one that had not loaded leaves it to another."""
+        code = self._remove(worker, patience=1.0)
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+        if worker.ready:
+            if worker.busy:
+                message = f"its process {how}; it may have run out of memory."
+                yield worker.finish(), Failed("died", message, worker.seconds)
+            return
+        self._failed_starts += 1
+        if self._failed_starts >= STARTS:
+            raise SearchError(f"processes for several workers end while they load (one {how}); use one worker.")
+        self._idle().begin(worker.finish())
+
+    def _late(self, worker: _Worker) -> Iterator[tuple[Any, Done | Failed]]:
+        if not worker.ready:
+            raise SearchError(f"a process did not load in {STARTING:g} seconds; use one worker.")
+        item = worker.finish()
+        self._remove(worker)
+        yield item, Failed("timeout", f"it was ended after {worker.seconds:.0f} seconds.", worker.seconds)
+
+    def _remove(self, worker: _Worker, patience: float = 0.0) -> int:
+        self._workers.remove(worker)
+        return worker.end(patience)
 
 
 class _Worker:
-    """One process and the call it is busy with."""
+    """One process, and the item it is busy with. What it says arrives in ``inbox``; None is its end."""
 
-    def __init__(self, call: Call, shared: Any) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        with _one_thread_each():
-            self._process = context.Process(target=_serve, args=(theirs, call, shared), daemon=True)
-            self._process.start()
-        theirs.close()
-        self._number: int | None = None
-        self._ready = False
-        self.deadline = float("inf")
+    def __init__(
+        self, content: bytes, threads: int, seconds: Callable[[Any], float], inbox: queue.SimpleQueue[Any]
+    ) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _CHILD],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | dict.fromkeys(_THREADS, str(threads)),
+            start_new_session=True,  # Ctrl-C is the caller's alone
+        )
+        self.busy = self.ready = False
+        self.deadline = time.monotonic() + STARTING
+        self._item: Any = None
+        self._begun, self._seconds = 0.0, seconds
+        self._ear = threading.Thread(target=self._listen, args=(content, inbox), daemon=True)
+        self._ear.start()
 
     @property
-    def busy(self) -> bool:
-        """Whether a result is awaited."""
-        return self._number is not None
+    def seconds(self) -> float:
+        """How long ago the last item was sent."""
+        return time.monotonic() - self._begun
 
-    @property
-    def alive(self) -> bool:
-        """Whether it can be given another call."""
-        return self._process.is_alive() and not self.connection.closed
+    def begin(self, item: Any) -> None:
+        """Takes an item, which is sent once the process has loaded."""
+        self.busy, self._item = True, item
+        if self.ready:
+            self._send()
 
-    def begin(self, number: int, item: Any, seconds: float | None) -> None:
-        """Sends a call; its time runs from when the process has loaded."""
-        if not self._ready and self.connection.poll(STARTING):
-            with suppress(EOFError):
-                self._ready = bool(self.connection.recv())
-        self._number = number
-        self.deadline = float("inf") if seconds is None else time.monotonic() + seconds
-        try:
-            self.connection.send(item)
-        except OSError:
-            self.deadline = 0.0
+    def is_ready(self) -> None:
+        """Notes that the process has loaded."""
+        self.ready = True
+        if self.busy:
+            self._send()
 
-    def finish(self, seconds: float | None) -> tuple[int, Done | Failed]:
-        """Returns the result that is there, or the failure that there is none."""
-        assert self._number is not None
-        number, self._number = self._number, None
-        if self._ready and self.connection.poll():
-            try:
-                return number, self.connection.recv()
-            except EOFError:
-                pass
-        self._process.join(0.5)
-        code = self._process.exitcode
-        self.end()
-        if code is None:
-            return number, Failed("timeout", f"it was ended after {seconds:g} seconds.")
-        return number, Failed("died", f"its process ended with code {code}; it may have run out of memory.")
+    def finish(self) -> Any:
+        """Lets go of the item and returns it."""
+        self.busy = False
+        return self._item
 
-    def end(self) -> None:
-        """Ends the process, whatever it is doing."""
+    def end(self, patience: float = 0.0) -> int:
+        """Ends the process, whatever it is doing, unless it ends itself, and returns its exit code."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(patience)
         self._process.kill()
-        self._process.join()
-        self.connection.close()
+        code = self._process.wait()
+        self._ear.join()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with suppress(OSError):
+                pipe.close()
+        return code
+
+    def _send(self) -> None:
+        self._begun = time.monotonic()
+        self.deadline = self._begun + self._seconds(self._item)
+        assert self._process.stdin is not None
+        with suppress(OSError):  # it has ended, which is about to be heard
+            pickle.dump(self._item, self._process.stdin)
+            self._process.stdin.flush()
+
+    def _listen(self, content: bytes, inbox: queue.SimpleQueue[Any]) -> None:
+        """In a thread: sends what the process begins with, then passes on what it says."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with suppress(OSError, EOFError, pickle.UnpicklingError):
+            self._process.stdin.write(content)
+            self._process.stdin.flush()
+            while True:
+                inbox.put((self, pickle.load(self._process.stdout)))
+        inbox.put((self, None))
 
 
-def _serve(connection: Connection, call: Call, shared: Any) -> None:
-    """What a process does: takes items and sends results until the connection closes."""
-    connection.send(True)
-    while True:
-        try:
-            item = connection.recv()
-        except (EOFError, KeyboardInterrupt):
-            return
-        connection.send(_result(call, shared, item))
+def serve(stream: io.BufferedReader) -> None:
+    """What a process does: items come in ``stream``, results go where its standard output was; it ends with them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    results = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what an operation prints is no result
 
+    def say(message: object) -> None:
+        pickle.dump(message, results)
+        results.flush()
 
-def _result(call: Call, shared: Any, item: Any) -> Done | Failed:
     try:
-        return Done(call(shared, item))
+        prepare, shared = pickle.load(stream)
+        call = prepare(shared)
     except Exception as error:
-        text = str(error).strip().split("\n")[0]
-        return Failed("error", f"{type(error).__name__}: {text}")
+        say(_Raised(SearchError(f"a process cannot load what it needs ({_words(error)}); use one worker.")))
+        return
+    say("ready")
+    items: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(stream, items), daemon=True).start()
+    while True:
+        item = items.get()
+        try:
+            say(Done(call(item)))
+        except Exception as error:
+            say(_Raised(_portable(error)))
 
 
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Processes started inside compute on one thread: libraries read it when they are loaded."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
+def _receive(stream: io.BufferedReader, items: queue.SimpleQueue[Any]) -> None:
+    """In a thread: takes items as they come, and ends the process, busy or not, when nobody can send more."""
     try:
-        yield
+        while True:
+            items.put(pickle.load(stream))
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        os._exit(0)
+
+
+class _Pickler(pickle.Pickler):
+    """Refuses what another process cannot import."""
+
+    def reducer_override(self, item: Any) -> Any:
+        """Passes everything on that is not the script's own."""
+        if getattr(item, "__module__", None) == "__main__" and hasattr(item, "__qualname__"):
+            raise pickle.PicklingError(f"{item.__qualname__} is defined in the script itself")
+        return NotImplemented
+
+
+def _sendable(prepare: Prepare, shared: Any) -> bytes:
+    """Returns what a process begins with, as bytes."""
+    written = io.BytesIO()
+    pickle.dump(sys.path, written)
+    try:
+        _Pickler(written).dump((prepare, shared))
+    except Exception as error:
+        raise SearchError(
+            f"another process cannot be sent what it needs ({_words(error)}); define operations and metrics in a "
+            "module, not in the script itself, as a lambda or inside a function, or use one worker."
+        ) from error
+    return written.getvalue()
+
+
+def _portable(error: Exception) -> Exception:
+    """Returns an exception that can be sent."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(_words(error))
+    return error
+
+
+def _words(error: Exception) -> str:
+    text = str(error).strip().split("\n")[0]
+    return f"{type(error).__name__}: {text}"

@@ -6,7 +6,9 @@ selection's own optimism, so that finalists are trained again on splits no trial
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from statistics import median
 
 from nas.dataset import Dataset, Split
@@ -24,6 +26,8 @@ ROWS: Mapping[str, int] = {
     "series": 4_000,
 }  # training rows of one evaluation at most
 
+FACTOR, RUNGS = 3, 2  # of Hyperband: of those under way a third goes on, at two epochs of the schedule at most
+
 REFIT = 8  # how many times the rows x epochs of a screening training the final one may see
 
 
@@ -34,6 +38,28 @@ def default_fidelity(dataset: Dataset) -> Fidelity:
     rows = max(1, min(int(0.75 * len(dataset)), ROWS[dataset.kind]))
     steps = max(1, rows // batch_size(rows))
     return Fidelity(epochs=min(max(round(STEPS / steps), EPOCHS[dataset.kind]), MOST_EPOCHS), rows=rows, splits=2)
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """Candidates that are trained together in Hyperband: how many, and the epoch after which some stop (0: none do)."""
+
+    size: int
+    first: int
+
+
+def brackets(epochs: int) -> list[Bracket]:
+    """Returns one round of Hyperband (Li et al. 2018, algorithm 1) for a schedule of so many epochs.
+
+    Each bracket costs about as much as the others: many candidates that are looked at early, fewer that are looked at
+    later, and some that are trained to the end whatever comes of them, one at a time.
+    """
+    from nas.training import Halving
+
+    rungs = list(Halving(FACTOR).rungs(epochs))[-RUNGS:]
+    most = len(rungs)
+    found = [Bracket(math.ceil((most + 1) / (s + 1) * FACTOR**s), rungs[-s]) for s in range(most, 0, -1)]
+    return [*found, *[Bracket(1, 0)] * (most + 1)]
 
 
 def metric_of(dataset: Dataset) -> str:

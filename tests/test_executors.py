@@ -3,57 +3,145 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nas.errors import SearchError
+from nas.errors import DataError, SearchError
 from nas.executors import Done, Failed, Here, Processes
 
+ROOT = Path(__file__).parents[1]
 
-def work(shared: int, item: Any) -> Any:
-    """Does what the item says."""
-    if item == "hang":
-        time.sleep(600)
-    if item == "die":
-        os._exit(7)
-    if item == "raise":
-        raise ValueError("no good\nat all")
-    if item == "threads":
-        return os.environ["OMP_NUM_THREADS"]
-    return shared + item
+
+def prepare(shared: int) -> Callable[[Any], Any]:
+    """Returns what does as the item says."""
+
+    def work(item: Any) -> Any:
+        if item == "hang":
+            time.sleep(600)
+        if item == "die":
+            os._exit(7)
+        if item == "raise":
+            raise DataError("no good")
+        if item == "threads":
+            return os.environ["OMP_NUM_THREADS"]
+        if item == "print":
+            print("an operation says something")
+            return "printed"
+        if isinstance(item, Path):
+            item.write_text(str(os.getpid()))
+            time.sleep(600)
+        return shared + item
+
+    return work
+
+
+def refuse(shared: object) -> Callable[[Any], Any]:
+    raise ImportError("no such library")
+
+
+def fall(shared: object) -> Callable[[Any], Any]:
+    os._exit(3)
 
 
 def test_processes_give_what_this_process_gives():
-    items = [1, 2, "raise", 3]
-    expected = dict(Here(work, 10).run(items))
-    assert expected[0] == Done(11)
-    assert expected[2] == Failed("error", "ValueError: no good")
+    expected = dict(Here(prepare, 10).run([1, 2, 3]))
+    assert expected == {1: Done(11), 2: Done(12), 3: Done(13)}
     before = dict(os.environ)
-    with Processes(work, 10, workers=2) as pool:
-        assert dict(pool.run(items)) == expected
-        assert dict(pool.run(["threads", 5])) == {0: Done("1"), 1: Done(15)}
+    with Processes(prepare, 10, workers=2) as pool:
+        assert dict(pool.run([1, 2, 3])) == expected
+        assert dict(pool.run(["threads", "print", 5])) == {"threads": Done("1"), "print": Done("printed"), 5: Done(15)}
         assert dict(pool.run([])) == {}
     assert dict(os.environ) == before
 
 
+def test_an_item_is_taken_when_there_is_a_place_for_it():
+    for executor, places in ((Here(prepare, 0), 1), (Processes(prepare, 0, workers=2), 2)):
+        taken, given = 0, 0
+
+        def items(given: Callable[[], int], places: int):
+            nonlocal taken
+            for number in range(5):
+                assert taken - given() < places
+                taken += 1
+                yield number
+
+        with executor:
+            for _ in executor.run(items(lambda: given, places)):  # noqa: B023
+                given += 1
+        assert taken == given == 5
+
+
+def test_what_a_call_raises_is_raised():
+    with pytest.raises(DataError, match="no good"):
+        list(Here(prepare, 10).run(["raise"]))
+    with Processes(prepare, 10, workers=1) as pool, pytest.raises(DataError, match="no good"):
+        list(pool.run(["raise"]))
+
+
 def test_a_call_that_hangs_or_dies_is_ended_alone():
     start = time.monotonic()
-    with Processes(work, 10, workers=2, seconds=1.0) as pool:
+    with Processes(prepare, 10, workers=2, seconds=lambda item: 1.0) as pool:
         found = dict(pool.run(["hang", 1, "die", 2, 3]))
     assert time.monotonic() - start < 60
-    assert found[0] == Failed("timeout", "it was ended after 1 seconds.")
-    assert isinstance(found[2], Failed)
-    assert found[2].kind == "died"
-    assert "code 7" in found[2].message
-    assert [found[i] for i in (1, 3, 4)] == [Done(11), Done(12), Done(13)]
+    assert found["hang"] == Failed("timeout", "it was ended after 1 seconds.")
+    assert found["die"] == Failed("died", "its process ended with code 7; it may have run out of memory.")
+    assert [found[i] for i in (1, 2, 3)] == [Done(11), Done(12), Done(13)]
 
 
 def test_what_cannot_be_sent_is_refused_with_the_way_out():
-    with pytest.raises(SearchError, match="define operations in a module"):
-        Processes(work, lambda: 0, workers=2)
+    with pytest.raises(SearchError, match="define operations and metrics in a module"):
+        Processes(prepare, lambda: 0, workers=2)
     with pytest.raises(SearchError, match="workers >= 1"):
-        Processes(work, workers=0)
-    with pytest.raises(SearchError, match="seconds > 0"):
-        Processes(work, workers=1, seconds=0)
+        Processes(prepare, workers=0)
+    script = (
+        "from nas.executors import Processes\n"
+        "def own(shared): return abs\n"
+        "try: Processes(own, workers=2)\n"
+        "except ValueError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert "own is defined in the script itself" in done.stdout
+    assert "use one worker" in done.stdout
+
+
+def test_a_process_that_cannot_load_is_one_sentence():
+    with Processes(refuse, workers=1) as pool, pytest.raises(SearchError, match="ImportError: no such library"):
+        list(pool.run([1]))
+    with Processes(fall, workers=1) as pool, pytest.raises(SearchError, match="one ended with code 3"):
+        list(pool.run([1]))
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks processes up in /proc")
+def test_a_process_ends_with_the_one_that_started_it(tmp_path):
+    """No guard is needed in a script, and ``kill -9`` leaves nobody behind."""
+    note = tmp_path / "pid"
+    script = (
+        "import sys; from pathlib import Path\n"
+        "sys.path.insert(0, sys.argv[1])\n"
+        "import test_executors\n"
+        "from nas.executors import Processes\n"
+        "with Processes(test_executors.prepare, 0, workers=1) as pool:\n"
+        "    list(pool.run([Path(sys.argv[2])]))\n"
+    )
+    (tmp_path / "script.py").write_text(script)
+    command = [sys.executable, str(tmp_path / "script.py"), str(Path(__file__).parent), str(note)]
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    _until(lambda: note.exists() and note.read_text())
+    worker = Path("/proc") / note.read_text()
+    assert worker.is_dir()
+    process.kill()
+    process.wait()
+    _until(lambda: not worker.is_dir() or "(zombie)" in (worker / "status").read_text())
+
+
+def _until(true: Callable[[], Any], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)

@@ -53,8 +53,8 @@ ROOMS: dict[str, tuple[str, bool]] = {
     ),
     "goals": ("architecture dataset export model operations record training", False),
     "loop": (
-        "architecture comparison controllers dataset evaluation goals metadataset metrics protocol record report "
-        "result space sketch training search_spaces",
+        "architecture comparison controllers dataset evaluation executors goals metadataset metrics protocol record "
+        "report result space sketch training search_spaces",
         False,
     ),
     "estimator": ("controllers dataset loop metadataset model operations placed preprocess record result space", False),

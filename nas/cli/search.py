@@ -29,6 +29,9 @@ def add(commands: Commands) -> None:
     add_data(command)
     command.add_argument("--trials", type=int, default=30, help="trainings of new candidates in total (%(default)s)")
     command.add_argument("--seconds", type=float, help="end the search early after this time")
+    command.add_argument("--candidate-seconds", type=float, metavar="S", help="end a candidate that takes longer")
+    command.add_argument("--workers", type=int, default=1, help="candidates trained at the same time (%(default)s)")
+    command.add_argument("--fidelity", choices=("hyperband",), help="train in groups and stop most of each early")
     command.add_argument("--metric", metavar="NAME", help="a scorer of scikit-learn to maximise, such as roc_auc")
     command.add_argument(
         "--controller", default="meta", help="meta, reinforce, maml, evolution, random or tpe (%(default)s)"
@@ -68,6 +71,9 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         data,
         trials=options.trials,
         seconds=options.seconds,
+        candidate_seconds=options.candidate_seconds,
+        workers=options.workers,
+        fidelity=options.fidelity,
         controller=options.controller,
         metric=options.metric,
         history=history_of(options),
@@ -129,10 +135,12 @@ def _print_trials(running: Search, trials: int) -> None:
     best: Record | None = None
     with tqdm(total=trials, unit="trial", leave=False, disable=None) as bar:
         for record in running.run():
-            is_best = record.score is not None and (best is None or record.score > (best.score or 0.0))
+            short = record.fidelity != running.fidelity
+            is_best = record.score is not None and not short and (best is None or record.score > (best.score or 0.0))
             best = record if is_best else best
             first = "first guess from history" if warm else "first guess"
-            remark = first if record.number == 0 else "best so far" if is_best else ""
+            remark = f"stopped after epoch {record.fidelity.epochs}" if short else "best so far" if is_best else ""
+            remark = first if record.number == 0 and not short else remark
             with bar.external_write_mode(file=sys.stdout):
                 if record.number == 0:
                     print(heading(record))

@@ -52,8 +52,10 @@ class _Searcher(BaseEstimator):
         history: Source = "yours",
         storage: Source = None,
         random_state: int | np.random.RandomState | None = 0,
-        fidelity: Fidelity | None = None,
+        fidelity: Fidelity | str | None = None,
         metric: MetricSpec = None,
+        workers: int = 1,
+        candidate_seconds: float | None = None,
         max_size: str | float | None = None,
         max_latency: str | float | None = None,
         device: str | None = None,
@@ -67,6 +69,8 @@ class _Searcher(BaseEstimator):
         self.random_state = random_state
         self.fidelity = fidelity
         self.metric = metric
+        self.workers = workers
+        self.candidate_seconds = candidate_seconds
         self.max_size = max_size
         self.max_latency = max_latency
         self.device = device
@@ -162,7 +166,7 @@ class _Searcher(BaseEstimator):
         tags.input_tags.string = True
         tags.input_tags.three_d_array = True
         tags.target_tags.required = True
-        tags.non_deterministic = self.seconds is not None
+        tags.non_deterministic = self.workers > 1 or self.seconds is not None or self.candidate_seconds is not None
         return tags
 
     # ---- inside --------------------------------------------------------------------------------------------------
@@ -181,6 +185,8 @@ class _Searcher(BaseEstimator):
             seed=self._seed(),
             fidelity=self.fidelity,
             metric=self.metric,
+            workers=self.workers,
+            candidate_seconds=self.candidate_seconds,
             max_size=self.max_size,
             max_latency=self.max_latency,
             device=self.device,
@@ -224,7 +230,7 @@ class _Searcher(BaseEstimator):
         try:
             kind, parameters = description["class"], dict(description["parameters"])
             features, names = description["n_features_in"], description["feature_names_in"]
-            if "fidelity" in parameters:
+            if isinstance(parameters.get("fidelity"), dict):
                 parameters["fidelity"] = Fidelity.from_dict(parameters["fidelity"])
             fine = type(features) is int and (names is None or [type(name) for name in names] == [str] * features)
             fine = fine and set(parameters) <= set(cls._get_param_names()) - set(HERE)
@@ -262,9 +268,13 @@ class NASClassifier(ClassifierMixin, _Searcher):
         storage: Where the search is recorded; by default in ``history``, or in the user's own where that is no place.
         random_state: Seed of splits, initial weights and draws, >= 0: 0 unless given, so that the same fit is the same.
             ``None`` and a ``RandomState`` draw one at every fit.
-        fidelity: Epochs, rows and splits of an evaluation; chosen for the size of the data unless given.
+        fidelity: Epochs, rows and splits of an evaluation, or ``"hyperband"`` (``nas.search``); chosen for the size of
+            the data unless given.
         metric: What the search maximises: a scorer of scikit-learn or its name, such as ``roc_auc``, or a function
             ``(estimator, X, y) -> float``, which sees the labels of ``y``. ``score`` stays accuracy, or R².
+        workers: Candidates trained at the same time, each in a process of its own; with several the result is not the
+            same every time.
+        candidate_seconds: What a candidate may take; one that takes longer, or hangs, is ended and counts as failed.
         max_size: Bytes of the exported ONNX file at most, such as ``"200kB"``.
         max_latency: Time at most to predict one row on one thread, such as ``"1ms"``, measured.
         device: ``cpu`` or ``cuda``; a GPU is used where there is one.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nas.space import SearchSpace
 
 MetricSpec = str | Callable[..., float] | Metric | None
+HYPERBAND = "hyperband"
 LARGEST_SEED = 2**62  # what follows from a seed still fits into a database's integers
 
 
@@ -29,15 +30,21 @@ def whole(name: str, value: object, least: int, most: int = LARGEST_SEED) -> int
     return int(value)
 
 
-def check_types(space: object, fidelity: object, seconds: object) -> None:
+def check_types(space: object, fidelity: object, seconds: object, candidate_seconds: object) -> None:
     from nas.space import SearchSpace
 
-    expected = (("space", space, SearchSpace), ("fidelity", fidelity, Fidelity), ("seconds", seconds, int | float))
-    for name, value, kind in expected:
+    number = int | float
+    if isinstance(fidelity, str) and fidelity != HYPERBAND:
+        raise SearchError(f"`fidelity` must be a Fidelity, {HYPERBAND!r} or left out, but got {fidelity!r}.")
+    expected = (("space", space, SearchSpace), ("fidelity", fidelity, Fidelity | str), ("seconds", seconds, number))
+    for name, value, kind in (*expected, ("candidate_seconds", candidate_seconds, number)):
         if value is not None and not isinstance(value, kind):
-            wanted = getattr(kind, "__name__", "number")
+            wanted = {"space": "SearchSpace", "fidelity": "Fidelity"}.get(name, "number")
             hint = _spaces_like(value) if name == "space" and isinstance(value, str) else ""
             raise SearchError(f"`{name}` must be a {wanted} or left out, but got {value!r}.{hint}")
+    for name, limit in (("seconds", seconds), ("candidate_seconds", candidate_seconds)):
+        if isinstance(limit, number) and not limit > 0:
+            raise SearchError(f"`{name} > 0` must hold, but got {name}={limit!r}; leave it out for no limit.")
 
 
 def _spaces_like(word: str) -> str:

@@ -51,7 +51,9 @@ def search(
     storage: Source = None,
     name: str | None = None,
     seed: int = 0,
-    fidelity: Fidelity | None = None,
+    fidelity: Fidelity | str | None = None,
+    workers: int = 1,
+    candidate_seconds: float | None = None,
     metric: MetricSpec = None,
     objectives: Sequence[str] = ("score",),
     max_size: str | float | None = None,
@@ -86,7 +88,14 @@ def search(
         storage: Where this search is recorded; by default in ``history``, or in the user's own where that is no place.
         name: Of the search; by default derived from data, space and protocol.
         seed: Decides splits, initial weights and the controller's draws.
-        fidelity: Epochs, rows and splits of an evaluation; chosen for the size of the data unless given.
+        fidelity: Epochs, rows and splits of an evaluation; chosen for the size of the data unless given. With
+            ``"hyperband"`` candidates are trained in groups, and most of a group stop early (Li et al. 2018): each one
+            counts as a trial, and is recorded at the epochs it was trained for.
+        workers: Candidates trained at the same time, each in a process of its own on one thread. With several, what is
+            asked for next depends on which of them ends first: the result is then not the same every time. Operations
+            and metrics of your own must be defined in a module, not in the script itself.
+        candidate_seconds: What a candidate may take; one that takes longer, also one that hangs, is ended and counts as
+            failed. For that even one worker is a process of its own; the result then depends on the machine's speed.
         metric: What is maximised, and chooses the best epoch: a scorer of scikit-learn or its name, such as ``roc_auc``
             or ``neg_mean_absolute_error``, or a function ``(estimator, X, y) -> float``; the Brier score, or the RMSE
             over the target's deviation, is minimised unless it is given.
@@ -126,6 +135,8 @@ def search(
         name=name,
         seed=seed,
         fidelity=fidelity,
+        workers=workers,
+        candidate_seconds=candidate_seconds,
         metric=metric,
         test=test if isinstance(test, Real | Dataset) else None,  # type: ignore[arg-type]
         objectives=objectives,

@@ -6,19 +6,23 @@ again, it replays what is recorded and goes on.
 
 from __future__ import annotations
 
+import math
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import count, islice, takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nas.dataset import Dataset
 from nas.errors import SearchError
-from nas.evaluation import TIMED, Evaluator, describe, now
+from nas.evaluation import TIMED, Evaluator, Group, describe, now, trainer
+from nas.executors import Done, Failed, Here, Processes
 from nas.goals import Goals, Meter
 from nas.loop.arguments import (
+    HYPERBAND,
     MetricSpec,
     check_types,
     default_space,
@@ -30,9 +34,10 @@ from nas.loop.arguments import (
     spec_name,
     whole,
 )
+from nas.loop.proposals import Proposals
 from nas.metadataset.histories import YOURS, Histories, Source
-from nas.protocol import FINALISTS, default_fidelity
-from nas.record import DatasetInfo, Fidelity, PastDataset, Record, SearchInfo, digest_of
+from nas.protocol import FACTOR, FINALISTS, brackets, default_fidelity
+from nas.record import Cost, DatasetInfo, Fidelity, Outcome, PastDataset, Record, SearchInfo, digest_of
 from nas.report import Account, account_at_end, account_at_start
 from nas.result import Result
 from nas.sketch import KIN, kinship
@@ -42,10 +47,12 @@ if TYPE_CHECKING:
 
     from nas.architecture import Architecture
     from nas.controllers import Controller, ControllerSpec
-    from nas.space import Choices, SearchSpace
+    from nas.space import SearchSpace
+    from nas.training import Halving
 
-REPEATS = 200  # known or refused candidates asked for in a row before a space counts as exhausted
 FIRST_ASK, ASKING = 3.0, 0.1  # seconds a controller takes for the first choice and for each, about
+WORKERS = 1024  # processes at most
+GRACE = 5.0  # seconds after its time in which a candidate in a process of its own may still stop by itself
 SIZES = 64  # random architectures that show what sizes a space has
 
 
@@ -76,7 +83,9 @@ class Search:
         storage: Source = None,
         name: str | None = None,
         seed: int = 0,
-        fidelity: Fidelity | None = None,
+        fidelity: Fidelity | str | None = None,
+        workers: int = 1,
+        candidate_seconds: float | None = None,
         metric: MetricSpec = None,
         test: Dataset | float | None = None,
         objectives: Sequence[str] = ("score",),
@@ -85,11 +94,10 @@ class Search:
         device: str | None = None,
     ) -> None:
         trials, seed = whole("trials", trials, 1), whole("seed", seed, 0)
-        if isinstance(seconds, int | float) and not seconds > 0:
-            raise SearchError(f"`seconds > 0` must hold, but got {seconds=}; leave it out for no limit.")
         from nas.training import Recipe
 
-        check_types(space, fidelity, seconds)
+        check_types(space, fidelity, seconds, candidate_seconds)
+        self.workers, self.candidate_seconds = whole("workers", workers, 1, WORKERS), candidate_seconds
         self.whole = data
         self.dataset, self.test = set_aside(data, test)
         self.metric = metric_for(metric, self.dataset)
@@ -98,16 +106,17 @@ class Search:
         Recipe.of(self.space.settings(self.space.default()))  # refuses a setting that no training knows
         self.goals = Goals.of(objectives, max_size, max_latency)
         self._meter = Meter(self.goals, data, self.space.operations)
-        self.fidelity = fidelity or default_fidelity(self.dataset)
+        self.fidelity = fidelity if isinstance(fidelity, Fidelity) else default_fidelity(self.dataset)
+        self._brackets = brackets(self.fidelity.epochs) if fidelity == HYPERBAND else []
         self.device = device_of(device)
         self.records: list[Record] = []
-        self.hits: list[Record] = []
-        self._refused: list[str] = []
         self.notes: list[str] = list(self.dataset.dropped)
         if self.dataset.given_validation is not None:
             self.notes.append(
                 "finalists are confirmed on the validation rows they were chosen on; test rows would tell more"
             )
+        if self.workers > 1:
+            self.notes.append("with several workers the same call may find another network: who ends first is chance")
         self._spec = controller
         self._done = False
         self._histories = Histories(history, storage)
@@ -122,6 +131,7 @@ class Search:
             )
             self._evaluator.check()
             self._meter.check(self._architectures())
+            self._executor = self._place()
             self._begin()
         except BaseException:
             self._histories.close()
@@ -131,6 +141,7 @@ class Search:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._executor.__exit__()
         self._histories.close()
 
     @property
@@ -156,54 +167,121 @@ class Search:
     # ---- the trials --------------------------------------------------------------------------------------------
 
     def run(self) -> Iterator[Record]:
-        """Yields the record of every trial when it is committed; those of an earlier call first.
-
-        The controller is asked again even where the answer is on record, so that a continued search is in the same
-        state as one that was never interrupted.
-        """
-        own = {record.number: record for record in self._own if record.purpose == "screen"}
-        known: dict[str, Record] = {}
-        repeats, started = 0, time.monotonic()
-        before = sum(record.outcome.cost.seconds for record in own.values())
+        """Yields the record of every trial when it is committed; those of an earlier call first."""
         try:
-            while len(self.records) < self.trials and repeats < REPEATS:
-                number = len(self.records)
-                spent = before + time.monotonic() - started
-                if self.seconds is not None and number not in own and spent > self.seconds:
-                    break
-                self._turn(number)
-                choices = self.controller.ask(1)[0]
-                key = self._evaluator.key(choices)
-                hit = known.get(key) or self._past_keys.get(key)
-                recorded = own.get(number)
-                if hit is not None and (recorded is None or recorded.key != key):
-                    repeats += 1
-                    again = replace(hit, choices=choices)
-                    self.hits.append(again)
-                    self.controller.tell([again])
-                    continue
-                if (recorded is None or recorded.key != key) and (refusal := self._refusal(choices)):
-                    repeats += 1
-                    self.controller.tell([self._evaluator.refused(choices, refusal)])
-                    continue
-                repeats = 0
-                record = recorded or self._screen(choices, number)
-                known[record.key] = record
-                self.records.append(record)
-                self.controller.tell([record])
-                yield record
+            yield from self._replayed()
+            yield from self._trained()
         except KeyboardInterrupt:
             self.notes.append(f"interrupted after {len(self.records)} of {self.trials} trials; the same call goes on")
-        if self._refused:
-            self.notes.append(f"{len(self._refused)} candidates were not trained: {self._refused[-1]}, for example")
-        if repeats >= REPEATS and not self._refused:
+        if refused := self._proposals.refused:
+            self.notes.append(f"{len(refused)} candidates were not trained: {refused[-1]}, for example")
+        if self._proposals.exhausted and not refused:
             self.notes.append(f"the space holds no more than {len(self.records)} different candidates")
         if failed := [r for r in self.records if r.outcome.status == "error"]:
             self.notes.append(
                 f"{len(failed)} of {len(self.records)} trainings broke off ({failed[-1].outcome.message}); "
                 "an operation that has been mended is trained again once its version is raised"
             )
-        self._done = len(self.records) >= self.trials or repeats >= REPEATS
+        self._done = len(self.records) >= self.trials or self._proposals.exhausted
+
+    def _replayed(self) -> Iterator[Record]:
+        """Yields what is on record.
+
+        The controller is asked again, so that a continued search is in the same state as one that was never
+        interrupted: it is told again of what it asked for in vain.
+        """
+        own = {record.number: record for record in self._own if record.purpose == "screen"}
+        self._spent = sum(record.outcome.cost.seconds for record in own.values())
+        while (number := len(self.records)) in own and number < self.trials:
+            size, _ = self._bracket(number)
+            last = min(number + size, self.trials)
+            group = [own[n] for n in takewhile(own.__contains__, range(number, last))]
+            self._meter.turn(number, self._architectures())
+            self._proposals.next(len(group), recorded={self._evaluator.key(record.choices) for record in group})
+            self.records += group
+            self._proposals.tell(group)
+            yield from group
+
+    def _trained(self) -> Iterator[Record]:
+        """Yields what is trained now, group by group, as results come."""
+        started = time.monotonic()
+        again: deque[Group] = deque()
+        pending: dict[int, list[str]] = {}  # by id of a group: the keys of its candidates
+
+        def groups() -> Iterator[Group]:
+            while again or self.trials > (number := len(self.records) + sum(map(len, pending.values()))):
+                if again:
+                    group: Group | None = again.popleft()
+                elif self.seconds is not None and self._spent + time.monotonic() - started > self.seconds:
+                    return
+                else:
+                    group = self._next_group(number, [key for keys in pending.values() for key in keys])
+                if group is None:
+                    return
+                pending[id(group)] = [self._evaluator.key(choices) for choices in group.choices]
+                yield group
+
+        while True:
+            for group, result in self._executor.run(groups()):
+                del pending[id(group)]
+                if isinstance(result, Failed) and len(group.choices) > 1:  # whose fault it was is seen when alone
+                    again += [self._evaluator.group([choices]) for choices in group.choices]
+                else:
+                    yield from self._kept_group(group, result)
+            if not again:
+                return
+
+    def _next_group(self, number: int, pending: Sequence[str]) -> Group | None:
+        """What is trained as trial ``number`` and those after it, None where the space has no more."""
+        size, pruner = self._bracket(number)
+        self._meter.turn(number, self._architectures())
+        choices = self._proposals.next(min(size, self.trials - number), pending)
+        return self._evaluator.group(choices, pruner if len(choices) > 1 else None) if choices else None
+
+    def _kept_group(self, group: Group, result: Done | Failed) -> list[Record]:
+        """The records of a group, committed and told."""
+        places = zip(group.choices, count(len(self.records)), self._outcomes(result), strict=False)
+        records = [self._evaluator.screened(*place) for place in places]
+        self._histories.storage.append(records)
+        self.records += records
+        self._proposals.tell(records)
+        return records
+
+    def _bracket(self, number: int) -> tuple[int, Halving | None]:
+        """How many candidates are trained together from trial ``number`` on, and what stops some of them.
+
+        That is a function of the number alone. A bracket that an earlier call had cut goes on with the rest of it.
+        """
+        from nas.training import Halving
+
+        place = number % max(1, sum(bracket.size for bracket in self._brackets))
+        for bracket in self._brackets:
+            if place < bracket.size:
+                return bracket.size - place, Halving(FACTOR, bracket.first) if bracket.first else None
+            place -= bracket.size
+        return 1, None
+
+    def _outcomes(self, result: Done | Failed) -> list[Outcome]:
+        if isinstance(result, Done):
+            outcomes: list[Outcome] = result.value
+            return outcomes
+        cost = Cost(result.seconds, device=self.device)
+        return [Outcome("timeout" if result.kind == "timeout" else "error", result.message, cost=cost)]
+
+    def _place(self) -> Here | Processes:
+        """Where candidates are trained: here by one worker, unless one that hangs must be ended."""
+        import torch
+
+        given = self._evaluator.circumstances(self.candidate_seconds)
+        if self.workers == 1 and self.candidate_seconds is None:
+            return Here(trainer, given)
+        return Processes(
+            trainer,
+            given,
+            workers=self.workers,
+            threads=torch.get_num_threads() if self.workers == 1 else 1,
+            seconds=lambda group: GRACE + (given.limit(group) or math.inf) * len(group.choices),
+        )
 
     def finish(self) -> Result:
         """Trains the finalists again on fresh splits and names the best.
@@ -212,13 +290,14 @@ class Search:
             SearchError: If no candidate could be trained; it names the commonest reason.
         """
         complete = sorted((r for r in [*self.records, *self._hits_once()] if r.score is not None), key=_by_score)
+        complete = [r for r in complete if r.fidelity == self.fidelity] or complete  # or all were stopped early
         if not complete:
-            raise SearchError(_nothing_trained(self.records, self._refused))
+            raise SearchError(_nothing_trained(self.records, self._proposals.refused))
         within = (record for record in complete if not self._meter.violation(record.architecture))
         finalists = list(islice(within, FINALISTS))
         if not finalists:
             raise SearchError(f"no candidate keeps the limits: {self._meter.violation(complete[0].architecture)}.")
-        confirmed = [self._confirm(record) for record in finalists]
+        confirmed = self._confirmed(finalists)
         scored = [(c.score, r) for r, c in zip(finalists, confirmed, strict=True) if c.score is not None]
         best = max(scored, key=lambda pair: pair[0])[1] if scored else finalists[0]
         result = Result(
@@ -264,6 +343,7 @@ class Search:
             "fidelity": self.fidelity.to_dict(),
             "controller": spec_name(self._spec),
             "precision": precision(self.dataset.kind, self.device),
+            **({"schedule": HYPERBAND} if self._brackets else {}),
             **self.goals.to_dict(),
         }
 
@@ -302,7 +382,8 @@ class Search:
         self._own = storage.records(search=self.name)
         records = [r for p in past if p.info.fingerprint == self.info.fingerprint for r in p.records]
         lasting = ("complete", "diverged")  # what failed on another machine may work on this one
-        self._past_keys = {r.key: r for r in records if r.purpose == "screen" and r.status in lasting}
+        known = {r.key: r for r in records if r.purpose == "screen" and r.status in lasting}
+        self._proposals = Proposals(self.controller, self._evaluator, self._meter, known)
         if not self._kept.account:
             account = account_at_start(self.controller.explain(), self.dataset, self.space, self.device, self.notes)
             self._kept = storage.add_search(replace(self._kept, account=account.to_dict()))
@@ -312,43 +393,36 @@ class Search:
         if names := sorted({info.name for info in others if kinship(self.info, info) >= KIN}):
             self.notes.append(f"many of these rows have been searched on before, as {', '.join(names)}")
 
-    def _turn(self, number: int) -> None:
-        """Tells the meter which trial is next, and what sizes the space has."""
-        self._meter.turn(number, self._architectures())
-
     def _architectures(self) -> Iterator[Architecture]:
         """The default and random architectures of the unlimited space, the same ones whenever they are asked for."""
         rng = np.random.default_rng([self.seed, 1])
         yield self.space.architecture(self.space.default())
         yield from (self.space.architecture(self.space.sample(rng)) for _ in range(SIZES))
 
-    def _refusal(self, choices: Choices) -> str:
-        """Which limit a candidate would exceed, or nothing."""
-        reason = self._meter.violation(self.space.architecture(choices))
-        self._refused += [reason] if reason else []
-        return reason
-
-    def _screen(self, choices: Choices, number: int) -> Record:
-        record = self._evaluator.screen(choices, number)
-        self._histories.storage.append([record])
-        return record
-
-    def _confirm(self, record: Record) -> Record:
-        """The finalist on fresh splits, from the storage where it is there already."""
-        confirmed = [r for r in self._own if r.purpose == "confirm"]
-        key = self._evaluator.confirmation_key(record)
-        for old in confirmed:
-            if old.key == key:
-                return old
-        new = self._evaluator.confirm(record, 1 + max((r.number for r in confirmed), default=-1))
-        self._histories.storage.append([new])
-        self._own = [*self._own, new]
-        return new
+    def _confirmed(self, finalists: Sequence[Record]) -> list[Record]:
+        """The finalists on fresh splits, from the storage where they are there already."""
+        known = {record.key: record for record in self._own if record.purpose == "confirm"}
+        keys = [self._evaluator.confirmation_key(record) for record in finalists]
+        number = 1 + max((record.number for record in known.values()), default=-1)
+        missing = {
+            key: (record, self._evaluator.finalist(record))
+            for key, record in zip(keys, finalists, strict=True)
+            if key not in known
+        }
+        screened = {id(group): record for record, group in missing.values()}
+        for group, result in self._executor.run([group for _, group in missing.values()]):
+            (outcome,) = self._outcomes(result)
+            record = self._evaluator.confirmed(screened[id(group)], number, outcome)
+            self._histories.storage.append([record])
+            self._own.append(record)
+            known[record.key] = record
+            number += 1
+        return [known[key] for key in keys]
 
     def _hits_once(self) -> list[Record]:
         """Known evaluations of other searches on these rows, each once."""
         own = {record.key for record in self.records}
-        return list({hit.key: hit for hit in self.hits if hit.key not in own}.values())
+        return list({hit.key: hit for hit in self._proposals.hits if hit.key not in own}.values())
 
 
 def controller_of(

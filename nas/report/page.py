@@ -167,7 +167,7 @@ def _described(content: Content) -> str:
 def _protocol(content: Content) -> str:
     if not content.trials:
         return ""
-    fidelity = content.trials[0].fidelity
+    fidelity = max((record.fidelity for record in content.trials), key=lambda each: each.epochs)
     many = "splits" if fidelity.splits > 1 else "split"
     text = f"{fidelity.splits} {many}, at most {fidelity.rows:,} training rows and {fidelity.epochs} epochs"
     fresh = {record.fidelity.splits for record in content.confirmed}

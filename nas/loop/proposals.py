@@ -1,0 +1,88 @@
+"""Which candidates are trained next: the controller's, without what is known, refused or under way.
+
+Here belongs the talk with a controller and nothing else. When something is asked for is the search's business
+(``running``), how it is trained ``nas.evaluation``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from nas.evaluation import Evaluator
+from nas.goals import Meter
+from nas.record import Record
+
+if TYPE_CHECKING:
+    from nas.controllers import Controller
+    from nas.space import Choices
+
+REPEATS = 200  # known or refused candidates asked for in a row before a space counts as exhausted
+WIDER = 8  # times that more are asked for, where those asked for are under way by another name
+
+
+class Proposals:
+    """Asks a controller for candidates, and tells it at once of those that need no training.
+
+    Args:
+        controller: Told nothing yet.
+        evaluator: Names evaluations by their keys.
+        meter: Refuses what exceeds a limit.
+        known: Evaluations of earlier searches by key.
+
+    Attributes:
+        hits: Evaluations of earlier searches, or of this one by another name, that were asked for.
+        refused: Which limit each refused candidate would exceed.
+        exhausted: Whether the controller had nothing new left.
+    """
+
+    def __init__(self, controller: Controller, evaluator: Evaluator, meter: Meter, known: Mapping[str, Record]) -> None:
+        self.controller = controller
+        self.hits: list[Record] = []
+        self.refused: list[str] = []
+        self.exhausted = False
+        self._evaluator, self._meter = evaluator, meter
+        self._known = dict(known)
+
+    def next(self, count: int, pending: Collection[str] = (), recorded: Collection[str] = ()) -> list[Choices]:
+        """Returns at most ``count`` candidates to train, none where the space has no more.
+
+        The controller is asked again after each that is known or refused. ``pending`` are keys under way, asked for
+        beside the others so that none is asked for twice; ``recorded`` are keys that count as new though they are
+        known, when a search is replayed.
+        """
+        repeats = wider = 0
+        found: dict[str, Choices] = {}
+        while repeats < REPEATS and wider <= WIDER:
+            found, known = {}, None
+            for choices in self.controller.ask(count + len(pending) + wider):
+                key = self._evaluator.key(choices)
+                if key in found or (key in pending and key not in recorded):
+                    continue
+                if key not in recorded and (known := self._without_training(choices, key)) is not None:
+                    self.controller.tell([known])
+                    repeats += 1
+                    break
+                found[key] = choices
+                if len(found) == count:
+                    return list(found.values())
+            if known is None:
+                wider += 1
+        self.exhausted = not found
+        return list(found.values())
+
+    def tell(self, records: Sequence[Record]) -> None:
+        """Tells the controller what came of candidates that ``next`` gave."""
+        self._known |= {self._evaluator.key(record.choices): record for record in records}
+        self.controller.tell(records)
+
+    def _without_training(self, choices: Choices, key: str) -> Record | None:
+        """What is known of a candidate that will not be trained, None for one that will."""
+        if (known := self._known.get(key)) is not None:
+            self.hits.append(replace(known, choices=choices))
+            return self.hits[-1]
+        if reason := self._meter.violation(self._evaluator.space.architecture(choices)):
+            self.refused.append(reason)
+            return self._evaluator.refused(choices, reason)
+        return None

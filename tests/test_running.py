@@ -1,0 +1,208 @@
+"""A search in other processes and in groups: killed and hanging candidates, Ctrl-C, some stopped early."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hanging import space_of
+from test_loop import QUICK, ROOT, data, run, small_space, trace
+
+import nas
+from nas.errors import HistoryError, SearchError
+from nas.evaluation import trainer
+from nas.loop import Search
+from nas.metadataset import MetaDataset
+from nas.protocol import brackets
+from nas.record import Fidelity
+
+
+@pytest.fixture(autouse=True)
+def told(tmp_path, monkeypatch):
+    monkeypatch.setenv("HANGING", str(tmp_path))
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks processes up in /proc")
+
+
+def until(true: Callable[[], Any], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_several_workers_train_each_candidate_once_and_as_one_would(tmp_path):
+    result = run(tmp_path / "h.db", workers=2)
+    assert [r.number for r in result.records] == list(range(6))
+    assert len({r.key for r in result.records}) == 6
+    with Search(nas.load(data()), space=small_space(), fidelity=QUICK, history=None, storage=tmp_path / "o.db") as one:
+        train = trainer(one._evaluator.circumstances())
+        for record in result.records:
+            (outcome,) = train(one._evaluator.group([record.choices]))
+            assert (outcome.score, outcome.curve) == (record.score, record.outcome.curve)
+    more = run(tmp_path / "h.db", trials=8)  # one worker takes over what two have done
+    assert trace(more)[0][:6] == trace(result)[0]
+    assert len({r.key for r in more.records}) == 8
+
+
+@needs_proc
+def test_a_worker_that_is_killed_costs_one_candidate(tmp_path):
+    (tmp_path / "what").write_text("hang")
+    killed: list[int] = []
+
+    def kill() -> None:
+        until(lambda: list(tmp_path.glob("pid *")))
+        (tmp_path / "what").write_text("")
+        killed.append(int(next(tmp_path.glob("pid *")).name.split()[1]))
+        os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    result = nas.search(data(), space=space_of("hanging", "linear"), trials=6, workers=2, **options(tmp_path))
+    killer.join()
+    assert killed
+    assert [r.number for r in result.records] == list(range(6))
+    failed = [r for r in result.records if r.status != "complete"]
+    assert [(r.status, r.choices["a"]) for r in failed] == [("error", "hanging")]
+    assert "its process was killed by signal 9" in failed[0].outcome.message
+    assert not (Path("/proc") / str(killed[0])).exists()
+
+
+def options(tmp_path: Path) -> dict[str, Any]:
+    return {"controller": "random", "fidelity": QUICK, "history": None, "storage": tmp_path / "h.db"}
+
+
+def test_a_candidate_that_hangs_is_ended_and_the_search_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("nas.loop.running.GRACE", 0.5)
+    (tmp_path / "what").write_text("hang")
+    space = space_of("hanging", "linear")
+    result = nas.search(data(), space=space, trials=4, candidate_seconds=3, **options(tmp_path))
+    ends = {(r.choices["a"], r.status) for r in result.records}
+    assert ("hanging", "timeout") in ends
+    assert ("linear", "complete") in ends
+    assert ("hanging", "complete") not in ends
+    assert all("ended after" in r.outcome.message for r in result.records if r.choices["a"] == "hanging")
+    assert result.best.choices["a"] == "linear"
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from hanging import space_of
+from test_running import data, options
+import nas
+folder = Path(sys.argv[2])
+result = nas.search(data(), space=space_of("hanging"), trials=12, workers=2, **options(folder))
+print(len(result.records), *result.notes)
+"""
+
+
+@needs_proc
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_with_workers_nothing_is_lost_and_nobody_is_left(tmp_path, sent):
+    (tmp_path / "what").write_text("note")
+    command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), str(tmp_path)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    until(lambda: kept(tmp_path) >= 2 and len(list(tmp_path.glob("pid *"))) == 2)
+    (tmp_path / "what").write_text("hang")
+    time.sleep(0.3)
+    (tmp_path / "what").write_text("")  # who hangs goes on hanging
+    process.send_signal(sent)
+    printed, _ = process.communicate()
+    workers = [Path("/proc") / each.name.split()[1] for each in tmp_path.glob("pid *")]
+    until(lambda: not any(w.exists() and "(zombie)" not in (w / "status").read_text() for w in workers))
+    if sent == signal.SIGINT:
+        assert process.returncode == 0
+        assert "the same call goes on" in printed
+        assert int(printed.split()[0]) >= 2
+    count = kept(tmp_path)
+    result = nas.search(data(), space=space_of("hanging"), trials=12, **options(tmp_path))
+    assert len(result.records) == 12
+    assert kept(tmp_path) >= count
+
+
+def kept(folder: Path) -> int:
+    if not (folder / "h.db").exists():
+        return 0
+    try:
+        with MetaDataset.open(folder / "h.db", read_only=True) as opened:
+            return sum(record.purpose == "screen" for record in opened.records())
+    except HistoryError:  # not begun yet
+        return 0
+
+
+def test_what_is_defined_in_a_test_cannot_be_sent(tmp_path):
+    wave = nas.Operation("wave", 1, lambda shape: None, shape=lambda shape: shape)
+    space = small_space()
+    space.operations = nas.BUILTIN | {"wave": wave}
+    with pytest.raises(SearchError, match=r"define operations and metrics in a module.* or use one worker"):
+        run(tmp_path / "h.db", space=space, workers=2)
+    with MetaDataset.open(tmp_path / "h.db") as stored:
+        assert not stored.searches()
+    with pytest.raises(SearchError, match="workers >= 1"):
+        run(tmp_path / "h.db", workers=0)
+
+
+NINE = Fidelity(epochs=9, rows=60, splits=2)
+
+
+def hyperband(folder: Path | None, **more: Any) -> nas.Result:
+    arguments = {"space": small_space(), "trials": 17, "fidelity": "hyperband", "history": None, "storage": folder}
+    return nas.search(data(), **(arguments | more))
+
+
+@pytest.fixture
+def nine_epochs(monkeypatch):
+    monkeypatch.setattr("nas.loop.running.default_fidelity", lambda dataset: NINE)
+
+
+def test_hyperband_stops_most_early_and_names_one_that_was_trained_to_the_end(tmp_path, nine_epochs):
+    result = hyperband(tmp_path / "h.db")
+    epochs = [record.fidelity.epochs for record in result.records]
+    assert sorted(epochs[:9]) == [1] * 6 + [3] * 2 + [9]
+    assert sorted(epochs[9:14]) == [3] * 3 + [9] * 2
+    assert epochs[14:] == [9] * 3
+    assert all(len(record.outcome.curve) == record.fidelity.epochs for record in result.records)
+    assert result.best.fidelity == NINE
+    assert all(record.fidelity.epochs == 9 for record in result.confirmed)
+    assert len({record.key for record in result.records}) == 17
+    first = [r for r in result.records[:9] if r.fidelity.epochs == 1]
+    assert max(r.score for r in first) <= min(max(r.outcome.curve[:1]) for r in result.records[:9] if r not in first)
+
+
+def test_who_went_on_in_hyperband_is_as_one_that_was_never_looked_at(tmp_path, nine_epochs):
+    found = hyperband(tmp_path / "h.db", trials=9)
+    with Search(nas.load(data()), space=small_space(), fidelity=NINE, history=None, storage=tmp_path / "o.db") as one:
+        train = trainer(one._evaluator.circumstances())
+        last = next(r for r in found.records if r.fidelity == NINE)
+        (outcome,) = train(one._evaluator.group([last.choices]))
+        assert (outcome.score, outcome.curve) == (last.score, last.outcome.curve)
+        assert one._evaluator.key(last.choices) == last.key
+
+
+def test_hyperband_interrupted_is_hyperband_continued(tmp_path, nine_epochs):
+    whole = hyperband(tmp_path / "whole.db")
+    for cut in (5, 12):
+        folder = tmp_path / f"{cut}.db"
+        more = {"space": small_space(), "trials": 17, "fidelity": "hyperband", "history": None, "storage": folder}
+        with Search(nas.load(data()), **more) as search:
+            for _ in zip(range(cut), search.run(), strict=False):
+                pass
+        assert trace(hyperband(folder)) == trace(whole)
+    assert trace(hyperband(tmp_path / "grown.db", trials=6))[0] == trace(hyperband(tmp_path / "grown.db"))[0][:6]
+
+
+def test_brackets_are_those_of_the_paper():
+    """Li et al. 2018, table 1, the columns of R = 9 and eta = 3."""
+    assert [(b.size, b.first) for b in brackets(9)] == [(9, 1), (5, 3), (1, 0), (1, 0), (1, 0)]
+    assert [b.first for b in brackets(2)] == [0]
