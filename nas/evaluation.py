@@ -6,7 +6,6 @@ the loop, training itself to ``nas.training``.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from nas.space import Choices, SearchSpace, Value
     from nas.training import Candidate, Pruner
 
-TIMED, TIMING = 4, 4.0  # candidates timed before a search, and the seconds after which no further one is
 PROBES = 16  # architectures tried on the data's shapes before a space is refused
 
 
@@ -195,32 +193,6 @@ class Evaluator:
                     return
                 reason = reason or "no input reaches its output; add the edges in between."
         raise SearchError(f"space {self.space.name!r} has no architecture for these data: {reason}")
-
-    def seconds(self, likely: Sequence[Choices] = ()) -> tuple[float, float]:
-        """Returns how long one screening and one confirmation will take about, from short trainings timed now.
-
-        The first of ``likely`` candidates, or random ones, are trained for one and for three epochs; what an epoch
-        takes and what a training takes besides follow from the two. Nothing of it is recorded.
-        """
-        rng = np.random.default_rng(self.seed)
-        timed: list[tuple[float, float]] = []  # besides, an epoch
-        end = time.perf_counter() + TIMING
-        sampled = [] if likely else [self.space.sample(rng) for _ in range(TIMED)]
-        for number, choices in enumerate([self.space.default(), *likely[:TIMED], *sampled]):
-            spent = []
-            for epochs in (1, 3):
-                train = trainer(replace(self.circumstances(), fidelity=replace(self.fidelity, epochs=epochs)))
-                started = time.perf_counter()
-                train(self.group([choices]))
-                spent.append(time.perf_counter() - started)
-            epoch = max(0.0, (spent[1] - spent[0]) / 2)
-            if number:  # the first one pays for what torch loads once
-                timed.append((max(0.0, spent[0] - epoch), epoch))
-            if timed and time.perf_counter() > end:
-                break
-        besides, epoch = np.mean(timed, axis=0)
-        screening = besides + epoch * self.fidelity.epochs
-        return float(screening), float(screening * CONFIRM_SPLITS / self.fidelity.splits)
 
     @cached_property
     def signature(self) -> Signature:

@@ -10,10 +10,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
+from typing import TYPE_CHECKING
 
 from nas.dataset import Dataset, Split
 from nas.metrics import DEFAULT
 from nas.record import Fidelity, Record
+
+if TYPE_CHECKING:
+    from nas.training import Halving
 
 FINALISTS = 3  # trained again before one is named
 CONFIRM_SPLITS = 4  # fresh splits for that
@@ -42,24 +46,65 @@ def default_fidelity(dataset: Dataset) -> Fidelity:
 
 @dataclass(frozen=True)
 class Bracket:
-    """Candidates that are trained together in Hyperband: how many, and the epoch after which some stop (0: none do)."""
+    """Candidates that are trained together in Hyperband: how many, and the epochs after which a third of them goes on.
+
+    ``epochs`` are those of the whole schedule.
+    """
 
     size: int
-    first: int
+    rungs: tuple[int, ...]
+    epochs: int
+
+    @property
+    def pruner(self) -> Halving | None:
+        """What stops candidates at the rungs."""
+        from nas.training import Halving
+
+        return Halving(FACTOR, self.rungs[0]) if self.rungs else None
+
+    @property
+    def share(self) -> float:
+        """Part of the schedule that a candidate is trained for on average."""
+        total, left, before = 0, self.size, 0
+        for stage in (*self.rungs, self.epochs):
+            total += left * (stage - before)
+            left, before = math.ceil(left / FACTOR), stage
+        return total / (self.size * self.epochs)
 
 
-def brackets(epochs: int) -> list[Bracket]:
-    """Returns one round of Hyperband (Li et al. 2018, algorithm 1) for a schedule of so many epochs.
+@dataclass(frozen=True)
+class Rounds:
+    """Brackets one after the other, again and again: trial 0 begins the first."""
+
+    brackets: tuple[Bracket, ...]
+
+    def at(self, number: int) -> tuple[Bracket, int]:
+        """Returns the bracket a trial is of, and how many of it are left from that one on."""
+        place = number % sum(bracket.size for bracket in self.brackets)
+        for bracket in self.brackets:
+            if place < bracket.size:
+                return bracket, bracket.size - place
+            place -= bracket.size
+        raise AssertionError("a place within a round is within one of its brackets")
+
+
+def one_by_one(epochs: int) -> Rounds:
+    """Returns the rounds of a search that trains every candidate to the end."""
+    return Rounds((Bracket(1, (), epochs),))
+
+
+def hyperband(epochs: int) -> Rounds:
+    """Returns the rounds of Hyperband (Li et al. 2018, algorithm 1) for a schedule of so many epochs.
 
     Each bracket costs about as much as the others: many candidates that are looked at early, fewer that are looked at
     later, and some that are trained to the end whatever comes of them, one at a time.
     """
     from nas.training import Halving
 
-    rungs = list(Halving(FACTOR).rungs(epochs))[-RUNGS:]
+    rungs = tuple(Halving(FACTOR).rungs(epochs))[-RUNGS:]
     most = len(rungs)
-    found = [Bracket(math.ceil((most + 1) / (s + 1) * FACTOR**s), rungs[-s]) for s in range(most, 0, -1)]
-    return [*found, *[Bracket(1, 0)] * (most + 1)]
+    some = [Bracket(math.ceil((most + 1) / (s + 1) * FACTOR**s), rungs[-s:], epochs) for s in range(most, 0, -1)]
+    return Rounds((*some, *[Bracket(1, (), epochs)] * (most + 1)))
 
 
 def metric_of(dataset: Dataset) -> str:

@@ -21,7 +21,7 @@ from nas.errors import HistoryError, SearchError
 from nas.evaluation import trainer
 from nas.loop import Search
 from nas.metadataset import MetaDataset
-from nas.protocol import brackets
+from nas.protocol import hyperband as hyperband_rounds
 from nas.record import Fidelity
 
 
@@ -202,7 +202,10 @@ def test_hyperband_interrupted_is_hyperband_continued(tmp_path, nine_epochs):
     assert trace(hyperband(tmp_path / "grown.db", trials=6))[0] == trace(hyperband(tmp_path / "grown.db"))[0][:6]
 
 
-def test_brackets_are_those_of_the_paper():
+def test_rounds_are_those_of_the_paper():
     """Li et al. 2018, table 1, the columns of R = 9 and eta = 3."""
-    assert [(b.size, b.first) for b in brackets(9)] == [(9, 1), (5, 3), (1, 0), (1, 0), (1, 0)]
-    assert [b.first for b in brackets(2)] == [0]
+    rounds = hyperband_rounds(9)
+    assert [(b.size, b.rungs) for b in rounds.brackets] == [(9, (1, 3)), (5, (3,)), (1, ()), (1, ()), (1, ())]
+    assert [rounds.at(n)[1] for n in (0, 8, 9, 13, 14, 16, 17)] == [9, 1, 5, 1, 1, 1, 9]
+    assert rounds.brackets[0].share == pytest.approx((9 * 1 + 3 * 2 + 1 * 6) / (9 * 9))
+    assert [b.rungs for b in hyperband_rounds(2).brackets] == [()]

@@ -23,6 +23,7 @@ import numpy as np
 from nas.controllers.account import account
 from nas.controllers.base import Explanation, Problem, Told, fresh, generator, identity
 from nas.controllers.candidates import Group, Pool, computation
+from nas.controllers.curves import at_full_length
 from nas.controllers.stored import prior_of
 from nas.errors import SearchError
 from nas.surrogate import Observations, Part, improvement, posterior, squash
@@ -227,22 +228,22 @@ def _row(group: Group, row: int) -> Group:
 
 
 def _scores(told: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
-    """Squashed scores [n] and their noise variances [n], evaluations of one metric and fidelity among themselves.
+    """Squashed scores [n] and their noise variances [n], evaluations of one metric, rows and splits among themselves.
 
-    What was evaluated otherwise than most says something too, with more noise.
+    What was evaluated otherwise than most says something too, with more noise, as does what was stopped early.
     """
     z, v = np.full(len(told), -1.0), np.zeros(len(told))
     kinds: dict[object, list[int]] = {}
     for i, record in enumerate(told):
-        kinds.setdefault((record.metric, record.fidelity), []).append(i)
+        kinds.setdefault((record.metric, record.fidelity.rows, record.fidelity.splits), []).append(i)
     for place, rows in enumerate(sorted(kinds.values(), key=len, reverse=True)):
-        scores = [told[i].score for i in rows]
+        scores, doubt = at_full_length([told[i] for i in rows])
         known = [score for score in scores if score is not None]
         if known:
             z[rows], slope = squash(np.array([min(known) if score is None else score for score in scores]))
             errors = np.array([told[i].outcome.standard_error or 0.0 for i in rows])
-            v[rows] = (slope * errors) ** 2
-        v[rows] += SHALLOW * (place > 0)
+            v[rows] = (slope * errors) ** 2 + slope**2 * np.where(np.isinf(doubt), 0.0, doubt)
+        v[rows] += SHALLOW * ((place > 0) | np.isinf(doubt))
     return z, v
 
 

@@ -7,6 +7,7 @@ again, it replays what is recorded and goes on.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ import numpy as np
 
 from nas.dataset import Dataset
 from nas.errors import SearchError
-from nas.evaluation import TIMED, Evaluator, Group, describe, now, trainer
+from nas.evaluation import Evaluator, Group, describe, now, trainer
 from nas.executors import Done, Failed, Here, Processes
 from nas.goals import Goals, Meter
 from nas.loop.arguments import (
@@ -34,9 +35,10 @@ from nas.loop.arguments import (
     spec_name,
     whole,
 )
+from nas.loop.estimate import TIMED, pace
 from nas.loop.proposals import Proposals
 from nas.metadataset.histories import YOURS, Histories, Source
-from nas.protocol import FACTOR, FINALISTS, brackets, default_fidelity
+from nas.protocol import FINALISTS, default_fidelity, hyperband, one_by_one
 from nas.record import Cost, DatasetInfo, Fidelity, Outcome, PastDataset, Record, SearchInfo, digest_of
 from nas.report import Account, account_at_end, account_at_start
 from nas.result import Result
@@ -48,9 +50,7 @@ if TYPE_CHECKING:
     from nas.architecture import Architecture
     from nas.controllers import Controller, ControllerSpec
     from nas.space import SearchSpace
-    from nas.training import Halving
-
-FIRST_ASK, ASKING = 3.0, 0.1  # seconds a controller takes for the first choice and for each, about
+ASKING, LOADING = 0.1, 4.0  # seconds a controller takes for a choice, and a process until it can train, about
 WORKERS = 1024  # processes at most
 GRACE = 5.0  # seconds after its time in which a candidate in a process of its own may still stop by itself
 SIZES = 64  # random architectures that show what sizes a space has
@@ -107,7 +107,7 @@ class Search:
         self.goals = Goals.of(objectives, max_size, max_latency)
         self._meter = Meter(self.goals, data, self.space.operations)
         self.fidelity = fidelity if isinstance(fidelity, Fidelity) else default_fidelity(self.dataset)
-        self._brackets = brackets(self.fidelity.epochs) if fidelity == HYPERBAND else []
+        self._rounds = (hyperband if fidelity == HYPERBAND else one_by_one)(self.fidelity.epochs)
         self.device = device_of(device)
         self.records: list[Record] = []
         self.notes: list[str] = list(self.dataset.dropped)
@@ -156,13 +156,27 @@ class Search:
 
     def estimate(self) -> float:
         """Seconds that the trials and the confirmation of the finalists will take about, those on record aside."""
+        done = sum(record.purpose == "screen" for record in self._own)
+        if done >= self.trials:
+            return 0.0
         likely = self.controller.ask(TIMED) if isinstance(self._spec, str) else []
-        screening, confirmation = self._evaluator.seconds(likely)
-        left = max(0, self.trials - sum(record.purpose == "screen" for record in self._own))
-        seconds = left * (screening + ASKING)
+        paced = pace(self._evaluator, likely)
+        at_once = min(self.workers, os.cpu_count() or 1)
+        loading = LOADING if isinstance(self._executor, Processes) else 0.0
+        seconds = sum(self._rounds.at(n)[0].share for n in range(done, self.trials)) * paced.screening / at_once
+        seconds += (self.trials - done) * (ASKING + self._measuring())
         if self.seconds is not None:
             seconds = min(seconds, self.seconds)
-        return (FIRST_ASK + seconds + FINALISTS * confirmation) if left else 0.0
+        return loading + seconds + math.ceil(FINALISTS / at_once) * paced.confirmation
+
+    def _measuring(self) -> float:
+        """Seconds it takes to see whether a candidate keeps the limits."""
+        taken = [0.0]
+        for architecture in islice(self._architectures(), 2):  # the first one pays for what is loaded once
+            started = time.perf_counter()
+            self._meter.violation(architecture)
+            taken.append(time.perf_counter() - started)
+        return taken[-1]
 
     # ---- the trials --------------------------------------------------------------------------------------------
 
@@ -193,8 +207,7 @@ class Search:
         own = {record.number: record for record in self._own if record.purpose == "screen"}
         self._spent = sum(record.outcome.cost.seconds for record in own.values())
         while (number := len(self.records)) in own and number < self.trials:
-            size, _ = self._bracket(number)
-            last = min(number + size, self.trials)
+            last = min(number + self._rounds.at(number)[1], self.trials)
             group = [own[n] for n in takewhile(own.__contains__, range(number, last))]
             self._meter.turn(number, self._architectures())
             self._proposals.next(len(group), recorded={self._evaluator.key(record.choices) for record in group})
@@ -233,10 +246,10 @@ class Search:
 
     def _next_group(self, number: int, pending: Sequence[str]) -> Group | None:
         """What is trained as trial ``number`` and those after it, None where the space has no more."""
-        size, pruner = self._bracket(number)
+        bracket, size = self._rounds.at(number)
         self._meter.turn(number, self._architectures())
         choices = self._proposals.next(min(size, self.trials - number), pending)
-        return self._evaluator.group(choices, pruner if len(choices) > 1 else None) if choices else None
+        return self._evaluator.group(choices, bracket.pruner if len(choices) > 1 else None) if choices else None
 
     def _kept_group(self, group: Group, result: Done | Failed) -> list[Record]:
         """The records of a group, committed and told."""
@@ -246,20 +259,6 @@ class Search:
         self.records += records
         self._proposals.tell(records)
         return records
-
-    def _bracket(self, number: int) -> tuple[int, Halving | None]:
-        """How many candidates are trained together from trial ``number`` on, and what stops some of them.
-
-        That is a function of the number alone. A bracket that an earlier call had cut goes on with the rest of it.
-        """
-        from nas.training import Halving
-
-        place = number % max(1, sum(bracket.size for bracket in self._brackets))
-        for bracket in self._brackets:
-            if place < bracket.size:
-                return bracket.size - place, Halving(FACTOR, bracket.first) if bracket.first else None
-            place -= bracket.size
-        return 1, None
 
     def _outcomes(self, result: Done | Failed) -> list[Outcome]:
         if isinstance(result, Done):
@@ -343,7 +342,7 @@ class Search:
             "fidelity": self.fidelity.to_dict(),
             "controller": spec_name(self._spec),
             "precision": precision(self.dataset.kind, self.device),
-            **({"schedule": HYPERBAND} if self._brackets else {}),
+            **({"schedule": HYPERBAND} if self._rounds.brackets[0].size > 1 else {}),
             **self.goals.to_dict(),
         }
 
