@@ -113,12 +113,15 @@ def test_interrupted_with_workers_nothing_is_lost_and_nobody_is_left(tmp_path, s
     (tmp_path / "what").write_text("note")
     command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), str(tmp_path)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    until(lambda: kept(tmp_path) >= 2 and len(list(tmp_path.glob("pid *"))) == 2)
-    (tmp_path / "what").write_text("hang")
-    time.sleep(0.3)
-    (tmp_path / "what").write_text("")  # who hangs goes on hanging
-    process.send_signal(sent)
-    printed, _ = process.communicate()
+    try:
+        until(lambda: kept(tmp_path) >= 2 and len(list(tmp_path.glob("pid *"))) == 2)
+        (tmp_path / "what").write_text("hang")
+        time.sleep(0.3)
+        (tmp_path / "what").write_text("")  # who hangs goes on hanging
+        process.send_signal(sent)
+        printed, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
     workers = [Path("/proc") / each.name.split()[1] for each in tmp_path.glob("pid *")]
     until(lambda: not any(w.exists() and "(zombie)" not in (w / "status").read_text() for w in workers))
     if sent == signal.SIGINT:
