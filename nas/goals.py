@@ -11,13 +11,12 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nas.errors import SearchError, nearest
+from nas.placed import scratch
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
@@ -161,8 +160,8 @@ class Meter:
 
         if architecture.key not in self._known:
             network = self._network(architecture)
-            with TemporaryDirectory() as folder:
-                report = export(as_predictor(network, self._all_rows), self._data, Path(folder) / "network.onnx")
+            with scratch() as folder:
+                report = export(as_predictor(network, self._all_rows), self._data, folder / "network.onnx")
             parameters = sum(p.numel() for p in network.parameters())
             self._known[architecture.key] = Footprint(parameters, report.bytes, report.milliseconds_per_row or 0.0)
         return self._known[architecture.key]

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nas.errors import ExportError
+
+_SCRATCH = "nas-scratch-"
 
 
 @contextmanager
@@ -36,6 +40,32 @@ def placed(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """Yields a folder for what is written and read again at once; it vanishes with the block.
+
+    A process that is killed leaves it behind: the next one that needs a folder takes it away.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*-*"):
+        with suppress(ValueError, OSError):
+            if not _lives(int(left.name.removeprefix(_SCRATCH).split("-")[0])):
+                shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{os.getpid()}-") as folder:
+        yield Path(folder)
+
+
+def _lives(process: int) -> bool:
+    if os.name != "posix":  # elsewhere asking is killing
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def check_place(path: Path) -> None:

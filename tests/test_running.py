@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -212,3 +214,66 @@ def test_rounds_are_those_of_the_paper():
     assert [rounds.at(n)[1] for n in (0, 8, 9, 13, 14, 16, 17)] == [9, 1, 5, 1, 1, 1, 9]
     assert rounds.brackets[0].share == pytest.approx((9 * 1 + 3 * 2 + 1 * 6) / (9 * 9))
     assert [b.rungs for b in hyperband_rounds(2).brackets] == [()]
+
+
+def test_hyperband_in_two_processes_is_hyperband(tmp_path, nine_epochs):
+    result = hyperband(tmp_path / "h.db", workers=2, trials=10)
+    assert [record.number for record in result.records] == list(range(10))
+    assert sorted(record.fidelity.epochs for record in result.records)[:6] == [1] * 6
+    assert len({record.key for record in result.records}) == 10
+
+
+def test_a_group_that_hangs_costs_only_the_one_that_does(tmp_path, monkeypatch, nine_epochs):
+    monkeypatch.setattr("nas.loop.running.GRACE", 0.5)
+    (tmp_path / "what").write_text("hang")
+    more = options(tmp_path) | {"fidelity": "hyperband", "space": space_of("hanging", "linear"), "seed": 2}
+    result = nas.search(data(), trials=3, candidate_seconds=2, **more)
+    statuses = {(r.choices["a"], r.status) for r in result.records}
+    assert statuses == {("hanging", "timeout"), ("linear", "complete")}
+
+
+def test_a_clock_that_is_set_back_changes_nothing(tmp_path, monkeypatch):
+    whole = run(tmp_path / "whole.db", trials=4)
+    run(tmp_path / "h.db", trials=2)
+
+    class Yesteryear(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.now(tz) - timedelta(days=800)
+
+    monkeypatch.setattr("nas.evaluation.datetime", Yesteryear)
+    again = run(tmp_path / "h.db", trials=4)
+    assert trace(again) == trace(whole)
+    assert again.records[3].created < again.records[0].created
+    assert [trial.number for trial in again.study.trials] == [0, 1, 2, 3]
+    with MetaDataset.open(tmp_path / "h.db") as stored:
+        assert [r.number for r in stored.records(search=again.name) if r.purpose == "screen"] == [0, 1, 2, 3]
+
+
+def test_a_search_leaves_one_database_behind(tmp_path, monkeypatch):
+    home, temporary = tmp_path / "home", tmp_path / "temporary"
+    for folder in (home, temporary):
+        folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.chdir(home)
+    result = nas.search(
+        data(), space=small_space(), trials=2, fidelity=QUICK, history=None, storage=home / "h.db", max_size="200kB"
+    )
+    assert result.best
+    assert {path.name for path in home.iterdir()} == {"h.db"}
+    assert not list(temporary.iterdir())
+    assert (home / "h.db").stat().st_size < 200_000
+
+
+def test_the_estimate_grows_with_what_is_left_to_do(tmp_path):
+    def estimate(**more: Any) -> float:
+        arguments = {"space": small_space(), "fidelity": Fidelity(9, 60, 2), "history": None, "controller": "random"}
+        with Search(nas.load(data()), storage=tmp_path / "h.db", **(arguments | more)) as search:
+            return search.estimate()
+
+    few, many = estimate(trials=1), estimate(trials=400)
+    assert 0 < few < many
+    assert estimate(trials=400, seconds=1) < many / 2
+    run(tmp_path / "h.db", trials=2)
+    with Search(nas.load(data()), space=small_space(), trials=2, fidelity=QUICK, history=tmp_path / "h.db") as done:
+        assert done.estimate() == 0

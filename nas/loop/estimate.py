@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nas.space import Choices
 
 TIMED, TIMING = 8, 4.0  # candidates timed at most, and the seconds after which no further one is
-ABREAST = 0.6  # cost of a split of a finalist in those of a screening: more are side by side, and they stop earlier
+ABREAST = 0.5  # cost of a split of a finalist in those of a screening: more are side by side, and they stop earlier
 
 
 @dataclass(frozen=True)

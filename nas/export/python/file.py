@@ -11,7 +11,6 @@ import json
 import pprint
 import subprocess
 import sys
-import tempfile
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -27,7 +26,7 @@ from nas.export.python import standalone, standalone_image, standalone_series, s
 from nas.export.python.network import plain, write_network
 from nas.export.python.sources import Sources
 from nas.operations import BUILTIN, Operation
-from nas.placed import check_place, placed
+from nas.placed import check_place, placed, scratch
 
 if TYPE_CHECKING:
     from nas.dataset import Dataset
@@ -226,8 +225,8 @@ def run(code: Path, numbers: Path, batches: Sequence[Raw], names: Sequence[str])
         for i, raw in enumerate(batches)
         for name in names
     }
-    with tempfile.TemporaryDirectory(prefix="nas-") as folder:
-        given, found = Path(folder) / "rows.safetensors", Path(folder) / "found"
+    with scratch() as folder:
+        given, found = folder / "rows.safetensors", folder / "found"
         given.write_bytes(_safetensors(rows, {}))
         words = [
             str(code.resolve()),
