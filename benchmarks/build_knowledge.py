@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from nas.dataset import Dataset, load
-from nas.evaluation import Evaluator, describe, now
+from nas.evaluation import Evaluator, describe, trainer, now
 from nas.metadataset import MetaDataset
 from nas.protocol import default_fidelity, metric_of
 from nas.record import DatasetInfo, SearchInfo
@@ -81,9 +81,11 @@ def measure(history: MetaDataset, path: Path, family: str) -> float:
     history.add_dataset(info)
     history.add_search(search_info(name, info, space, data))
     evaluator = Evaluator(name, info, data, space, default_fidelity(data))
+    train = trainer(evaluator.circumstances())
     for number, choices in enumerate(wanted):
         if number not in done:
-            history.append([evaluator.screen(choices, number)])
+            (outcome,) = train(evaluator.group([choices]))
+            history.append([evaluator.screened(choices, number, outcome)])
     return time.time() - started
 
 
