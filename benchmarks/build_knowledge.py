@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from nas.dataset import Dataset, load
-from nas.evaluation import Evaluator, describe, trainer, now
+from nas.evaluation import Evaluator, describe, now, trainer
 from nas.metadataset import MetaDataset
 from nas.protocol import default_fidelity, metric_of
 from nas.record import DatasetInfo, SearchInfo
