@@ -77,8 +77,7 @@ def trainer(given: Circumstances) -> Callable[[Group], list[Outcome]]:
     """Returns what trains a group: on the splits every candidate of a search is trained on, finalists on fresh ones."""
     import torch
 
-    from nas.training import train
-    from nas.training.stack import warm_up
+    from nas.training import train, warm_up
 
     warm_up(torch.device(given.device))
     splits = given.data.splits(given.fidelity.splits, given.seed)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from nas.training.faults import DivergedError, OutOfTimeError
 from nas.training.fit import Trained, fit
+from nas.training.optimizer import warm_up
 from nas.training.pruner import Halving, HistoryPruner, Pruner
 from nas.training.recipe import ENGINE, Candidate, Recipe, batch_size, precision
 from nas.training.train import train
@@ -28,4 +29,5 @@ __all__ = [
     "fit",
     "precision",
     "train",
+    "warm_up",
 ]
