@@ -177,6 +177,10 @@ class Meter:
         ]
         return tuple((record, self.footprint(record.architecture)) for record in kept)
 
+    def costs(self, records: Iterable[Record]) -> dict[str, tuple[float, ...]]:
+        """Returns what should be small besides the score of each architecture that has one, by its key."""
+        return {r.architecture.key: self._costs(r.architecture) for r in records if r.score is not None}
+
     def _costs(self, architecture: Architecture) -> tuple[float, ...]:
         names = self._goals.objectives[1:]
         if names == ("parameters",):  # needs no export

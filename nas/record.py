@@ -221,7 +221,7 @@ class Record:
         for name in ("number", "seed"):
             object.__setattr__(self, name, _count(f"record.{name}", getattr(self, name)))
         for name in ("choices", "settings"):
-            object.__setattr__(self, name, _scalars(f"record.{name}", getattr(self, name)))
+            object.__setattr__(self, name, scalars(f"record.{name}", getattr(self, name)))
         _check_time("record.created", self.created)
 
     @property
@@ -385,7 +385,7 @@ def evaluation_key(
     Every argument counts; the order in which settings are listed does not, nor whether a whole number is an int. The
     ``metric``, which chooses the best epoch, is named where it is a scorer, and empty for the default of the task.
     """
-    plain = _scalars("settings", settings)
+    plain = scalars("settings", settings)
     content = {
         "dataset": dataset_fp,
         "architecture": architecture_key,
@@ -466,7 +466,7 @@ def _count(name: str, value: object) -> int:
     return value
 
 
-def _scalars(name: str, values: Mapping[str, Value]) -> dict[str, Value]:
+def scalars(name: str, values: Mapping[str, Value]) -> dict[str, Value]:
     """Returns a plain dict of text -> text, finite number, truth value or None; HistoryError otherwise."""
     result: dict[str, Value] = {}
     for key, item in values.items():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -44,6 +45,8 @@ class Result:
         explanation: Whom the controller listened to in the end.
         front: With several objectives, the candidates that no other one beats in all of them, best score first, and
             what each costs where it is deployed; empty otherwise.
+        objectives: What was wanted: the score, and what should be small besides.
+        costs: What should be small, in that order, of each architecture that has a score, by its key.
         notes: Sentences about what was decided on the way.
     """
 
@@ -60,6 +63,8 @@ class Result:
     device: str
     explanation: Explanation
     front: tuple[tuple[Record, Footprint], ...] = ()
+    objectives: tuple[str, ...] = ("score",)
+    costs: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     metric: Metric | None = None
 
@@ -126,10 +131,16 @@ class Result:
 
     @property
     def study(self) -> optuna.Study:
-        """The trials as an Optuna study in memory, for its plots and tools."""
+        """The trials as an Optuna study in memory, for its plots and tools, with all objectives."""
         from nas.study import study_of
 
-        return study_of((*self.records, *self.confirmed), self.space.decisions(), name=self.name)
+        return study_of(
+            (*self.records, *self.confirmed),
+            self.space.decisions(),
+            name=self.name,
+            objectives=self.objectives,
+            costs=self.costs,
+        )
 
     def report(self, path: str | PathLike[str]) -> Path:
         """Writes one HTML file that tells this search, and returns its path; nothing is trained for it."""

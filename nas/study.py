@@ -35,8 +35,10 @@ def study_of(
     *,
     name: str | None = None,
     storage: str | BaseStorage | None = None,
+    objectives: Sequence[str] = ("score",),
+    costs: Mapping[str, Sequence[float]] | None = None,
 ) -> optuna.Study:
-    """Returns the trials of one search as an Optuna study that maximises the score.
+    """Returns the trials of one search as an Optuna study that maximises the score and minimises other objectives.
 
     A trial holds the choices as parameters, the validation score after each epoch as intermediate values, and metrics,
     cost and a summary of the architecture as user attributes; a finalist also its score on fresh splits. Complete
@@ -50,6 +52,8 @@ def study_of(
         name: Of the study, by default the search's.
         storage: Where to write it: a storage of Optuna or its URL, in memory unless given. Where a study of that name
             is there already, the trials it lacks are added.
+        objectives: The score, and what should be small besides.
+        costs: What should be small, in that order, of every architecture that has a score, by its key.
     """
     import optuna
 
@@ -63,19 +67,20 @@ def study_of(
         study = optuna.create_study(
             storage=storage,
             study_name=name or (ordered[0].search if ordered else None),
-            direction="maximize",
+            directions=["maximize", *("minimize" for _ in objectives[1:])],
             load_if_exists=True,
         )
         there = {trial.user_attrs.get("record") for trial in study.get_trials(deepcopy=False)}
         for record in trials:
             if record.number not in there:
                 confirmed = fresh.get((record.architecture.key, _frozen(record.settings)))
-                study.add_trial(_trial(record, ranges, record.fidelity in short, confirmed))
+                own = None if len(objectives) == 1 else list((costs or {}).get(record.architecture.key, ()))
+                study.add_trial(_trial(record, ranges, record.fidelity in short, confirmed, own))
         if trials and not there:
             metric = trials[0].metric
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names([f"minus {metric}" if sign_of(metric) < 0 else metric])
+                study.set_metric_names([f"minus {metric}" if sign_of(metric) < 0 else metric, *objectives[1:]])
             study.set_user_attr("space", trials[0].space)
     return study
 
@@ -85,7 +90,9 @@ def _trial(
     ranges: Mapping[str, BaseDistribution],
     short: bool,
     confirmed: Record | None,
+    costs: Sequence[float] | None = None,
 ) -> optuna.trial.FrozenTrial:
+    """costs: with several objectives, those besides the score; such trials have no intermediate values."""
     from optuna.trial import FrozenTrial, TrialState
 
     outcome, choices = record.outcome, dict(record.choices)
@@ -95,14 +102,15 @@ def _trial(
         number=record.number,
         trial_id=record.number,
         state=state,
-        value=record.score,
+        value=record.score if costs is None else None,
+        values=None if costs is None or record.score is None else [record.score, *costs],
         datetime_start=ended - timedelta(seconds=outcome.cost.seconds),
         datetime_complete=ended,
         params=choices,
         distributions={path: ranges[path] for path in choices},
         user_attrs=_attributes(record, confirmed),
         system_attrs={},
-        intermediate_values=dict(enumerate(outcome.curve, 1)),
+        intermediate_values=dict(enumerate(outcome.curve, 1)) if costs is None else {},
     )
 
 

@@ -122,3 +122,8 @@ def test_several_objectives_give_the_candidates_that_no_other_beats():
     assert counts == sorted(counts, reverse=True)
     smallest = result.choose(result.front[-1][0])
     assert sum(p.numel() for p in smallest.model().network.parameters()) == counts[-1]
+    study = result.study  # by Optuna's conventions
+    assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    assert study.metric_names == ["minus brier", "parameters"]
+    assert {trial.number for trial in study.best_trials} == best
+    assert {t.number: (-t.values[0], t.values[1]) for t in study.trials} == points

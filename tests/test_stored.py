@@ -255,6 +255,8 @@ def rewritten(kept: Path, tmp_path: Path, harm: Harm) -> Path:
 
 def test_files_rewritten_without_harm_are_read(kept: Path, tmp_path: Path, prior: Prior) -> None:
     assert same(read(rewritten(kept, tmp_path, lambda words, arrays: None)), prior)
+    nothing = rewritten(kept, tmp_path, lambda words, arrays: words["lessons"][0].update(winners=[{"b": None}]))
+    assert read(nothing).lessons[0].winners == ({"b": None},)  # a value that a decision may have
 
 
 @pytest.mark.parametrize("harm", HARMS)

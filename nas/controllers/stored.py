@@ -197,7 +197,7 @@ def _taught(words: Mapping[str, Any]) -> Taught:
     metafeatures = {_text(name): float(value) for name, value in words["metafeatures"].items()}
     winners = tuple(dict(choices) for choices in words["winners"])
     values = [value for choices in winners for value in choices.values()]
-    _require(bool(winners) and all(isinstance(v, str | int | float) for v in values), "a lesson has no winner")
+    _require(bool(winners) and all(isinstance(v, str | int | float | None) for v in values), "a lesson has no winner")
     return Taught(**{**words, "metafeatures": metafeatures, "winners": winners})
 
 

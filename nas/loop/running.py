@@ -314,6 +314,8 @@ class Search:
             metric=self.metric,
             explanation=self.controller.explain(),
             front=self._meter.front(complete) if len(self.goals.objectives) > 1 else (),
+            objectives=self.goals.objectives,
+            costs=self._meter.costs(self.records) if len(self.goals.objectives) > 1 else {},
             notes=tuple(self.notes),
         )
         finished = self._kept.finished or (now() if self._done else "")

@@ -10,9 +10,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from nas.architecture import Architecture
+from nas.architecture import Architecture, Value
 from nas.errors import HistoryError, NasError
-from nas.record import MAYBE, Fidelity, Kind, Outcome, Record, checked_fields
+from nas.record import MAYBE, Fidelity, Kind, Outcome, Record, checked_fields, scalars
 
 Row = dict[str, Any]
 
@@ -74,8 +74,20 @@ def record_of(row: Mapping[str, Any], architectures: dict[str, Architecture]) ->
         fields |= {"choices": _object(fields["choices"]), "settings": _object(fields["settings"])}
         return Record(**(fields | {"architecture": architectures[text], "outcome": outcome}), fidelity=fidelity)
     except NasError as error:
-        place = f"{str(row.get('search'))[:80]!r}, number {str(row.get('number'))[:20]}"
-        raise HistoryError(f"The record of search {place} cannot be read: {error}") from error
+        raise _unreadable(row.get("search"), row.get("number"), error) from error
+
+
+def choices_of(text: str, record: Record) -> dict[str, Value]:
+    """Returns the choices of a record from their column, checked as ``record_of`` checks them."""
+    try:
+        return scalars("record.choices", _object(text))
+    except NasError as error:
+        raise _unreadable(record.search, record.number, error) from error
+
+
+def _unreadable(search: object, number: object, error: Exception) -> HistoryError:
+    place = f"{str(search)[:80]!r}, number {str(number)[:20]}"
+    return HistoryError(f"The record of search {place} cannot be read: {error}")
 
 
 def digest_of_row(row: Mapping[str, Any]) -> str:
