@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -25,10 +26,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from benchmarks import faulty
 from benchmarks.kill import is_sound, trace
 from benchmarks.record import write
 from nas.errors import HistoryError
 from nas.metadataset import MetaDataset, shipped
+from nas.record import Record
 
 WRITERS = 4
 TRIALS = ("search", "iris", "--trials", "4", "--controller", "evolution", "--no-compare")
@@ -235,51 +238,25 @@ def search_back_in_time(folder: Path) -> Finding:
 
 
 def candidates_that_fail(folder: Path) -> Finding:
-    """A search, with 12 GB of addresses, of candidates that ask for 64 GB, lose their numbers, raise, or are sound."""
-    process = get_context("spawn").Process(target=search_among_faulty, args=(str(folder / "history.db"),))
-    process.start()
-    process.join()
-    with MetaDataset.open(folder / "history.db", read_only=True) as history:
-        records = [record for record in history.records() if record.purpose == "screen"]
-    outcomes = sorted({(str(record.choices["body"]), record.outcome.status) for record in records})
-    return {"exit code": process.exitcode, "records": len(records), "outcomes": outcomes}
+    """Searches among candidates that want too much memory, lose their numbers, raise, hang, or die."""
+    result: Finding = {}
+    for name, search in (("in one process", faulty.search_here), ("in workers", faulty.search_in_workers)):
+        place = folder / f"{name}.db"
+        process = get_context("spawn").Process(target=search, args=(str(place),))
+        process.start()
+        process.join()
+        with MetaDataset.open(place, read_only=True) as history:
+            records = [record for record in history.records() if record.purpose == "screen"]
+        ends = Counter((fault_of(record), record.outcome.status) for record in records)
+        ends_said = {" ".join(end): times for end, times in sorted(ends.items())}
+        result[name] = {"exit code": process.exitcode, "records": len(records), "ends": ends_said}
+    return result
 
 
-def search_among_faulty(place: str) -> None:
-    """Searches a space whose operations fail in every way that a candidate can."""
-    import resource
-
-    import torch
-
-    import nas as library
-
-    class Hungry(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x + torch.zeros(2**34)[:1]
-
-    class Lost(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x * float("nan")
-
-    class Broken(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            raise RuntimeError("this one never works")
-
-    modules = {"hungry": Hungry, "lost": Lost, "broken": Broken}
-    own = {
-        name: library.Operation(name, 1, lambda shape, kind=kind: kind(), shape=lambda shape: shape, parameters={})
-        for name, kind in modules.items()
-    }
-    space = library.SearchSpace("faulty", operations=library.BUILTIN | own)
-    space.add_input("x")
-    space.add_node("hidden", "linear", width=library.Integer(8, 64))
-    space.add_node("body", library.Choice("relu", *modules))
-    space.add_output("y")
-    for source, target in (("x", "hidden"), ("hidden", "body"), ("body", "y")):
-        space.add_edge(source, target)
-    library.search("wine", trials=1, controller="random", history=None, storage=":memory:")  # imports what it needs
-    resource.setrlimit(resource.RLIMIT_AS, (12 * 2**30, 12 * 2**30))
-    library.search("iris", space=space, trials=16, controller="random", history=None, storage=place)
+def fault_of(record: Record) -> str:
+    """Returns which fault a candidate has, or that it is sound."""
+    faults = (dict(node.parameters).get("fault") for node in record.architecture.nodes if node.op == "faulty")
+    return str(next(faults, "sound"))
 
 
 def two_machines(folder: Path, count: int) -> Finding:
