@@ -1,6 +1,6 @@
 """Does the library answer what users of other searches complain of?
 
-``python -m benchmarks.users --out FILE.json [--only 3 6]``
+``python -m benchmarks.users --out FILE.json [--only 3 6] [--jobs 2]``
 
 Fifteen rows, the commonest complaints in the issue trackers of NAS and AutoML libraries, commonest first. Each runs the
 command or the program that answers it in fresh processes and an empty folder with a history of its own, and checks what
@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
@@ -41,25 +42,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", type=int, nargs="+", default=range(1, len(ROWS) + 1), metavar="ROW")
+    parser.add_argument("--jobs", type=int, default=1, help="rows at once; then seconds mean little")
     options = parser.parse_args()
-    rows = []
-    for number in options.only:
-        complaint, answer = ROWS[number - 1]
-        with tempfile.TemporaryDirectory() as folder:
-            desk = Desk(Path(folder))
-            began = time.monotonic()
-            try:
-                checks = answer(desk)
-            except (subprocess.CalledProcessError, LookupError, ValueError, OSError) as error:
-                checks = {"ran": False, "why": str(getattr(error, "stderr", "") or error)[-2000:]}
-            seconds = time.monotonic() - began
-        failed = [name for name, value in checks.items() if value is False]
-        row = {"row": number, "complaint": complaint, "commands": desk.commands, "answered": not failed}
-        rows.append(row | {"failed": failed, "outcome": checks, "seconds": seconds})
-        print(f"{number:2d} {'yes' if not failed else 'NO '} {complaint}: {checks}", flush=True)
-    answered = sum(row["answered"] for row in rows)
-    print(f"{answered} of {len(rows)} answered")
-    write(options.out, {"rows": rows, "answered": answered})
+    with ThreadPoolExecutor(options.jobs) as pool:  # each waits for processes of its own
+        rows = list(pool.map(answered, options.only))
+    total = sum(row["answered"] for row in rows)
+    print(f"{total} of {len(rows)} answered")
+    write(options.out, {"rows": rows, "answered": total})
+
+
+def answered(number: int) -> Row:
+    """Returns a complaint, what was run in answer to it, and how that ended."""
+    complaint, answer = ROWS[number - 1]
+    with tempfile.TemporaryDirectory() as folder:
+        desk = Desk(Path(folder))
+        began = time.monotonic()
+        try:
+            checks = answer(desk)
+        except (subprocess.CalledProcessError, LookupError, ValueError, OSError) as error:
+            checks = {"ran": False, "why": str(getattr(error, "stderr", "") or error)[-2000:]}
+        seconds = time.monotonic() - began
+    failed = [name for name, value in checks.items() if value is False]
+    print(f"{number:2d} {'NO ' if failed else 'yes'} {complaint}: {checks}", flush=True)
+    row = {"row": number, "complaint": complaint, "commands": desk.commands, "answered": not failed}
+    return row | {"failed": failed, "outcome": checks, "seconds": seconds}
 
 
 class Desk:
