@@ -56,6 +56,7 @@ def study_of(
         costs: What should be small, in that order, of every architecture that has a score, by its key.
     """
     import optuna
+    from optuna.study import StudyDirection
 
     ordered = sorted(records, key=lambda record: record.number)
     trials = [record for record in ordered if record.purpose == "screen"]
@@ -67,7 +68,7 @@ def study_of(
         study = optuna.create_study(
             storage=storage,
             study_name=name or (ordered[0].search if ordered else None),
-            directions=["maximize", *("minimize" for _ in objectives[1:])],
+            directions=[StudyDirection.MAXIMIZE, *(StudyDirection.MINIMIZE for _ in objectives[1:])],
             load_if_exists=True,
         )
         there = {trial.user_attrs.get("record") for trial in study.get_trials(deepcopy=False)}

@@ -59,15 +59,15 @@ def meta_test(
     trials, seed = whole("trials", trials, 2), whole("seed", seed, 0)
     with Histories(history, None, read_only=history != YOURS) as histories:
         past, priors = histories.past(), histories.priors
-    known = {each.info.name for each in past}
-    named = [each for each in datasets if isinstance(each, str) and each in known]
-    given = [load(d, target=target, task=task) for d in datasets if not (isinstance(d, str) and d in known)]
-    if named or not datasets:
-        with MetaTraining(space, history) as training:
-            for places in training.families(named):
-                yield from training.tested(places)
-    for data in given:
-        yield _searched(data, past, priors, None if isinstance(space, str) else space, trials, seed)
+        known = {each.info.name for each in past}
+        named = [each for each in datasets if isinstance(each, str) and each in known]
+        given = [load(d, target=target, task=task) for d in datasets if not (isinstance(d, str) and d in known)]
+        if named or not datasets:
+            with MetaTraining(space, history) as training:
+                for places in training.families(named):
+                    yield from training.tested(places)
+        for data in given:
+            yield _searched(data, past, priors, None if isinstance(space, str) else space, trials, seed)
 
 
 def _searched(
