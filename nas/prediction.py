@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,7 +93,12 @@ class ExportedModel:
         return words
 
 
-def predict_file(model_path: str | Path, data_path: str | Path, out_path: str | Path | None = None) -> pandas.DataFrame:
+def predict_file(
+    model_path: str | Path,
+    data_path: str | Path,
+    out_path: str | Path | None = None,
+    say: Callable[[str], None] | None = None,
+) -> pandas.DataFrame:
     """Returns a row of predictions for each row of ``data_path``, and writes them to ``out_path`` where that is given.
 
     The column ``prediction`` holds the class name, or the value in the target's units; classification adds
@@ -104,6 +109,7 @@ def predict_file(model_path: str | Path, data_path: str | Path, out_path: str | 
         model_path: an .onnx file written by ``nas.export.export``.
         data_path: a table (.csv, .parquet), images (a folder, .npz), or series (.npz, or a table of steps).
         out_path: a .csv, .json (a list of objects) or .parquet file, none of the other two.
+        say: is given a sentence about each column with values that the network does not know.
 
     Raises:
         ExportError: the model file is damaged, newer, or not one of ours, or ``out_path`` cannot be written.
@@ -111,7 +117,7 @@ def predict_file(model_path: str | Path, data_path: str | Path, out_path: str | 
     """
     out = None if out_path is None else _checked_out(Path(out_path), (Path(model_path), Path(data_path)))
     model = open_model(model_path)
-    raw, files = _raw_rows(Path(data_path).expanduser(), model)
+    raw, files = _raw_rows(Path(data_path).expanduser(), model, say)
     frame = _frame(model.predict(raw), model.schema["classes"], files)
     if out is not None:
         _write(frame, out)
@@ -303,14 +309,16 @@ def _check_ends(session: onnxruntime.InferenceSession, schema: Mapping[str, Any]
 # --- rows in, table out -----------------------------------------------------------------------------------------------
 
 
-def _raw_rows(path: Path, model: ExportedModel) -> tuple[dict[str, np.ndarray], list[str] | None]:
+def _raw_rows(
+    path: Path, model: ExportedModel, say: Callable[[str], None] | None
+) -> tuple[dict[str, np.ndarray], list[str] | None]:
     """Returns the raw inputs in ``path``, and for a folder of images the file of each row."""
     from nas.dataset import encode_rows
     from nas.dataset.images import SUFFIXES
 
     try:
         if model.schema["kind"] != "image" or not path.is_dir():
-            return encode_rows(path, model.schema), None
+            return encode_rows(path, model.schema, say), None
         files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
         if not files:
             raise DataError(

@@ -559,6 +559,102 @@ def test_deep_grey_and_transparent_images(tmp_path):
     assert load(tmp_path).inputs["image"].shape == (4, 4, 4, 3)
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I", "F"])
+def test_images_of_every_mode_show_the_same(tmp_path, mode):
+    from PIL import Image
+
+    pixels = np.zeros((6, 6), dtype=np.uint8)
+    pixels[:, 3:] = 255  # left half black, right half white
+    image = Image.fromarray(pixels)
+    if mode == "I;16":
+        image = Image.fromarray(pixels.astype(np.uint16) * 257)
+    elif mode == "F":
+        image = Image.fromarray(pixels.astype(np.float32) / 255.0)
+    else:
+        image = image.convert("RGB").convert(mode) if mode not in ("I", "1") else image.convert(mode)
+    assert image.mode == mode
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for i in range(2):
+            image.save(tmp_path / name / f"{i}.tif" if mode not in ("P", "1") else tmp_path / name / f"{i}.png")
+    data = load(tmp_path)
+    coloured = mode in ("RGB", "RGBA", "CMYK", "YCbCr")
+    assert data.inputs["image"].shape == (4, 6, 6, 3 if coloured else 1)
+    np.testing.assert_allclose(data.inputs["image"][0, ..., 0].astype(int), pixels, atol=2)
+    assert data.dropped == ()
+    opened = load(([image] * 4, [0, 1] * 2))
+    np.testing.assert_array_equal(opened.inputs["image"], data.inputs["image"])
+
+
+def test_transparent_images_are_laid_on_white_and_grey_ones_read_in_colour(tmp_path):
+    from PIL import Image
+
+    write_images(tmp_path, classes=("a", "b"), count=2)
+    drawn = Image.new("RGBA", (5, 6), (0, 0, 0, 0))  # black all over, which only its transparency tells
+    drawn.putpixel((1, 2), (0, 0, 0, 255))
+    drawn.save(tmp_path / "a" / "drawn.png")
+    drawn.convert("P").save(tmp_path / "a" / "palette.gif", transparency=0)
+    Image.new("L", (5, 6), 9).save(tmp_path / "b" / "grey.png")
+    data = load(tmp_path)
+    found = data.inputs["image"][2]
+    assert (found == 255).sum() == 3 * 29
+    assert found[2, 1].tolist() == [0, 0, 0]
+    assert data.dropped == (
+        "2 of 7 images are grey and read in colour like the others",
+        "2 of 7 images have transparent parts and were laid on white",
+    )
+    assert np.array_equal(encode_rows(tmp_path / "a" / "drawn.png", data.schema())["image"][0], found)
+
+
+def test_images_of_several_sizes_in_a_list(tmp_path):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    sizes = [(8, 6), (8, 6), (8, 6), (16, 12), (5, 5, 3)]
+    arrays = [rng.integers(256, size=size, dtype=np.uint8) for size in sizes]
+    data = load((arrays, [0, 1, 0, 1, 1]))
+    assert data.describe() == "5 images 8 x 6 x 3, 2 classes"
+    assert "2 of 5 images were resized to 8 x 6 (height x width; they had 5 to 16 x 5 to 12)" in data.dropped
+    assert np.array_equal(data.inputs["image"][0, ..., 0], arrays[0])
+    whole = arrays[3].reshape(8, 2, 6, 2).mean(axis=(1, 3))
+    assert np.abs(data.inputs["image"][3, ..., 0].astype(float) - whole).mean() < 25  # shrunk with its neighbours
+    objects = np.empty(5, dtype=object)
+    objects[:] = arrays
+    assert load((objects, [0, 1, 0, 1, 1])).fingerprint == data.fingerprint
+    assert load(([array / 255.0 for array in arrays], [0, 1, 0, 1, 1]), kind="image").fingerprint == data.fingerprint
+    for i, array in enumerate(arrays):
+        Image.fromarray(array).save(tmp_path / f"{i}.png")
+    paths = [tmp_path / f"{i}.png" for i in range(5)]
+    assert load((paths, [0, 1, 0, 1, 1])).fingerprint == data.fingerprint
+    assert load((np.array(list(map(str, paths))), [0, 1, 0, 1, 1])).fingerprint == data.fingerprint
+    assert np.array_equal(encode_rows(arrays, data.schema())["image"], data.inputs["image"])
+    spread = [np.full((side, side), 9, dtype=np.uint8) for side in (4, 20, 30, 40, 50)]
+    assert load((spread, [0, 1, 0, 1, 1])).inputs["image"].shape == (5, 30, 30, 1)  # no common size: the median
+    for wrong, words in (
+        (([arrays[0], np.zeros((0, 4), np.uint8), arrays[1]], [0, 1, 0]), "image 1 of X cannot be read"),
+        (([tmp_path / "0.png", tmp_path / "none.png"], [0, 1]), "no file is named"),
+    ):
+        assert words in error_of(wrong)
+
+
+def test_a_turned_image_is_turned_back_wherever_it_is_read(tmp_path):
+    from PIL import Image
+
+    upright = np.zeros((6, 4), dtype=np.uint8)
+    upright[0] = 255  # a white line at the top
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(np.rot90(upright)).save(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(upright).save(tmp_path / "upright.png")
+    for files in (
+        [tmp_path / "turned.png", tmp_path / "upright.png"],
+        [Image.open(tmp_path / "turned.png"), Image.open(tmp_path / "upright.png")],
+    ):
+        data = load((files, [0, 1]))
+        assert np.array_equal(data.inputs["image"][0], data.inputs["image"][1])
+        assert np.array_equal(data.inputs["image"][0, ..., 0], upright)
+
+
 def test_image_faults(tmp_path):
     (tmp_path / "nothing").mkdir()
     assert "one subfolder for each class" in error_of(tmp_path / "nothing")
@@ -570,6 +666,10 @@ def test_image_faults(tmp_path):
     whole = (tmp_path / "bad" / "dog" / "0.png").read_bytes()
     (tmp_path / "bad" / "cat" / "1.png").write_bytes(whole[: len(whole) // 2])
     assert "1.png" in error_of(tmp_path / "bad")
+    new = load(write_images(tmp_path / "good") or tmp_path / "good")
+    with pytest.raises(DataError, match=r"an image must be readable, but .*1\.png"):
+        encode_rows(tmp_path / "bad", new.schema())
+    assert "is the name of its folder" in error_of(tmp_path / "good", target="animal")
     write_images(tmp_path / "one", classes=("cat",))
     assert "always 'cat'" in error_of(tmp_path / "one")
 

@@ -14,7 +14,7 @@ import pytest
 
 import nas
 from nas.dataset import load
-from nas.errors import HistoryError, SearchError
+from nas.errors import DataError, HistoryError, SearchError
 from nas.loop import Search
 from nas.metadataset import MetaDataset
 from nas.space import Choice, Float, Integer, SearchSpace
@@ -272,6 +272,13 @@ def test_bad_arguments_are_refused_in_one_sentence(tmp_path, more, sentence):
         run(tmp_path / "h.db", **more)
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_nine_rows_are_too_few_to_choose_by(tmp_path):
+    few = np.eye(9), np.arange(9) % 2
+    with pytest.raises(DataError, match="needs 10 rows to train and to validate on, but 'arrays' has 9; add rows"):
+        nas.search(few, trials=1, history=tmp_path / "h.db")
+    assert not (tmp_path / "h.db").exists()
 
 
 def test_suggestions_need_no_training_and_come_from_history(tmp_path):

@@ -103,6 +103,21 @@ def test_unknown_and_missing_categories_are_alike(classifier, tmp_path):
     assert frame.iloc[0].equals(frame.iloc[1])
 
 
+def test_values_the_network_does_not_know_are_said(classifier, tmp_path, capsys):
+    new = people(5).assign(town=["Atlantis", None, "Ulm", "Rome", ""], height=["tall", 170, "inf", "", 180])
+    new.to_csv(tmp_path / "new.csv", index=False)
+    assert main(["predict", str(classifier[2]), str(tmp_path / "new.csv"), "--json"]) == 0
+    said = capsys.readouterr()
+    assert len(json.loads(said.out)) == 5
+    assert said.err.splitlines() == [
+        "note: 2 of 5 values of 'town' were never seen in training (such as 'Atlantis') and count as missing",
+        "note: 2 of 5 values of 'height' are no finite numbers (such as 'tall') and count as missing",
+    ]
+    people().to_csv(tmp_path / "known.csv", index=False)
+    assert main(["predict", str(classifier[2]), str(tmp_path / "known.csv")]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_no_rows_give_no_predictions(classifier, tmp_path):
     people().iloc[:0].to_parquet(tmp_path / "none.parquet")
     frame = predict_file(classifier[2], tmp_path / "none.parquet")

@@ -24,7 +24,9 @@ def add(commands: Commands) -> None:
 def _predict(options: argparse.Namespace) -> int:
     from nas.prediction import predict_file, to_json
 
-    frame = predict_file(options.model, options.data, options.out)
+    frame = predict_file(
+        options.model, options.data, options.out, say=lambda note: print(f"note: {note}", file=sys.stderr)
+    )
     if options.out and options.json:
         print(json.dumps({"rows": len(frame), "file": options.out}))
     elif options.out:

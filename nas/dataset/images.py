@@ -205,9 +205,9 @@ def _common_shape(heads: Sequence[_Head]) -> tuple[tuple[int, int, int], list[st
         )
     grey = sum(head.grey for head in heads)
     if 0 < grey < len(heads):
-        notes.append(f"{grey:,} grey images are read in colour like the other {len(heads) - grey:,}")
+        notes.append(f"{grey:,} of {len(heads):,} images are grey and read in colour like the others")
     if clear := sum(head.transparent for head in heads):
-        notes.append(f"{clear:,} images with transparent parts were laid on white")
+        notes.append(f"{clear:,} of {len(heads):,} images have transparent parts and were laid on white")
     return (*target, 1 if grey == len(heads) else 3), notes
 
 
@@ -225,7 +225,7 @@ def _head(opener: Callable[[], Image.Image]) -> _Head:
 def _is_transparent(image: Image.Image) -> bool:
     if image.mode not in ("RGBA", "RGBa", "LA", "La", "PA") and "transparency" not in image.info:
         return False
-    return bool(image.convert("RGBA").getextrema()[3][0] < 255)  # type: ignore[index]
+    return bool((np.asarray(image.convert("RGBA").getchannel("A")) < 255).any())
 
 
 def _pixels(opener: Callable[[], Image.Image], height: int, width: int, channels: int) -> np.ndarray:

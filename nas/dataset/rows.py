@@ -5,7 +5,7 @@ Here belongs prediction's side of reading; training's side belongs to ``nas.data
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from nas.dataset.value import Inputs
 from nas.errors import DataError
 
 
-def encode_rows(data: Any, schema: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def encode_rows(
+    data: Any, schema: Mapping[str, Any], say: Callable[[str], None] | None = None
+) -> dict[str, np.ndarray]:
     """Returns the raw inputs (as in ``Dataset.inputs``) of new rows, encoded as the training rows were.
 
     Args:
@@ -26,6 +28,8 @@ def encode_rows(data: Any, schema: Mapping[str, Any]) -> dict[str, np.ndarray]:
             series an array, a list, an .npz file, or a table with a column for each step, brought to the training
             length.
         schema: what ``Dataset.schema()`` returned, also after a round trip through JSON.
+        say: is given a sentence about each column with values that training never saw or that cannot be read, and about
+            series that are cut.
 
     Raises:
         DataError: a column is missing, holds no numbers where numbers are needed, or the size does not fit.
@@ -40,20 +44,26 @@ def encode_rows(data: Any, schema: Mapping[str, Any]) -> dict[str, np.ndarray]:
     if schema["kind"] == "image":
         return _checked({"image": _images(data, schema["shape"])}, schema)
     if schema["kind"] == "series":
-        return _checked(dict(_series(data, schema).arrays), schema)
+        found = _series(data, schema)
+        for note in found.notes if say else ():
+            say(note)
+        return _checked(dict(found.arrays), schema)
     if isinstance(data, str | Path):
         data = _file(Path(data).expanduser())
     if isinstance(data, Inputs):
         return _checked(dict(data.arrays), schema)
     if not hasattr(data, "iloc"):
         return _array(table.dense(data) if hasattr(data, "toarray") else np.asarray(data), schema)
-    return table.encode_frame(data, schema)
+    encoded = table.encode_frame(data, schema)
+    for note in table.unread(data, schema, encoded) if say else ():
+        say(note)
+    return encoded
 
 
 def encode_like(X: Any, known: Inputs) -> dict[str, np.ndarray]:
     """Returns further rows (array or Inputs) as the arrays of ``known``; DataError where they have another width."""
     kind = next((kind for kind in ("image", "series") if kind in known.arrays), "tabular")
-    schema = {
+    schema: dict[str, Any] = {
         "schema": 1,
         "kind": kind,
         "features": {key: range(array.shape[1]) for key, array in known.arrays.items()},

@@ -79,9 +79,9 @@ def load(
 
 
 def _loaded(data: Dataset, task: str | None, kind: str | None, name: str | None, others: dict[str, Any]) -> Dataset:
-    for what, given, known in (("task", task, data.task), ("kind", kind, data.kind)):
-        if given not in (None, known):
-            raise DataError(f"{data.name!r} is a {known} dataset, but {what}={given!r}; load its arrays again.")
+    for what, wanted, known in (("task", task, data.task), ("kind", kind, data.kind)):
+        if wanted not in (None, known):
+            raise DataError(f"{data.name!r} is a {known} dataset, but {what}={wanted!r}; load its arrays again.")
     if given := [key for key, value in others.items() if value is not None]:
         raise DataError(f"{data.name!r} is loaded already; pass {given[0]}= to the nas.load that reads it.")
     return data if name is None else replace(data, name=name)
@@ -115,11 +115,15 @@ def _from_name(data: str | Path, target: str | None) -> Source:
         )
     if path.is_dir():
         folder = images.from_folder(path)
+        if target not in (None, "class"):
+            raise DataError(
+                f"the class of an image is the name of its folder, but target={target!r}; leave target= out."
+            )
         return Source(
             folder.inputs,
             folder.labels,
             path.resolve().name,
-            target or "class",
+            "class",
             part=None if folder.given_test is None else np.where(folder.given_test, TEST, 0),
             task="classification",
         )

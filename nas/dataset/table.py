@@ -6,7 +6,7 @@ Here belongs what concerns all columns together; the rules for one belong to ``n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -114,6 +114,21 @@ def encode_frame(frame: pd.DataFrame, schema: Mapping[str, Any], strict: bool = 
         coded = [rules.encode_words(rules.read_words(column(name)), tuple(levels)) for name, levels in pairs]
         inputs["categorical"] = np.stack(coded, axis=1)
     return inputs
+
+
+def unread(frame: pd.DataFrame, schema: Mapping[str, Any], encoded: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """Yields a sentence for each column with values that became missing: unknown levels, and what is no number."""
+    names = column_names(frame)
+    for key, what in (("categorical", "were never seen in training"), ("numeric", "are no finite numbers")):
+        for index, name in enumerate(schema["features"].get(key, ())):
+            if name not in names:  # a part of a date
+                continue
+            values = encoded[key][:, index]
+            column = frame.iloc[:, names.index(name)]
+            words = rules.read_words(column[(values < 0) if key == "categorical" else np.isnan(values)]).dropna()
+            if len(words):
+                share = f"{len(words):,} of {len(column):,} values of {name!r}"
+                yield f"{share} {what} (such as {words.iloc[0]!r}) and count as missing"
 
 
 def as_frame(data: Any) -> Any:

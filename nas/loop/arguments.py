@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 from nas.dataset import Dataset
-from nas.errors import SearchError, nearest
+from nas.errors import DataError, SearchError, nearest
 from nas.metrics import Metric, find_metric
 from nas.record import Fidelity
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MetricSpec = str | Callable[..., float] | Metric | None
 HYPERBAND = "hyperband"
+FEWEST = 10
+"""Rows a search needs: with fewer, two or three rows would decide which network is best."""
 LARGEST_SEED = 2**62  # what follows from a seed still fits into a database's integers
 
 
@@ -67,7 +69,14 @@ def set_aside(data: Dataset, test: Dataset | float | None) -> tuple[Dataset, Dat
     """The rows to search on and those set aside: the same for every seed, so that no search learns from another's.
 
     A test part that the data came with is set aside whether or not ``test`` asks for one.
+
+    Raises:
+        DataError: too few rows.
     """
+    if len(data) < FEWEST:
+        raise DataError(
+            f"a search needs {FEWEST} rows to train and to validate on, but {data.name!r} has {len(data)}; add rows."
+        )
     if test is None:
         return data.holdout(0) if data.has_test else (data, None)
     if isinstance(test, Dataset):
