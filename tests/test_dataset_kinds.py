@@ -7,14 +7,17 @@ import decimal
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+import nas
 from nas.baselines import evaluate
 from nas.dataset import Dataset, encode_rows, load
 from nas.errors import DataError
 from nas.metafeatures import metafeatures
 from nas.metrics import metrics
+from nas.record import Fidelity
 
 
 def error_of(*args, **options) -> str:
@@ -236,6 +239,20 @@ def test_rare_classes_are_learned_from_and_never_left_without_training_rows():
     assert np.isfinite(list(metafeatures(rest).values())).all()
     result = evaluate("linear", rest, rest.splits(1, seed=0))
     assert np.isfinite(list(result.metrics.values())).all()
+
+
+def test_a_search_with_a_thousand_classes_or_a_skewed_target(tmp_path):
+    rng = np.random.default_rng(0)
+    quick = {"trials": 1, "history": None, "storage": tmp_path / "h.db", "fidelity": Fidelity(3, 1500, 1)}
+    y = np.arange(2000) % 1000
+    X = rng.normal(size=(1000, 12))[y] + 0.05 * rng.normal(size=(2000, 12))
+    many = nas.search((X, y), task="classification", **quick)
+    assert many.confirmation.outcome.metrics["accuracy"] > 0.01  # by chance .001
+    assert many.model()(torch.zeros(2, 12)).shape == (2, 1000)
+    X = rng.normal(size=(200, 3))
+    skewed = nas.search((X, np.exp(3.0 * X[:, 0])), **quick)
+    assert np.isfinite(list(skewed.confirmation.outcome.metrics.values())).all()
+    assert skewed.confirmation.score > -1.0  # better than the mean
 
 
 def test_a_thousand_classes():
