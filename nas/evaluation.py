@@ -126,7 +126,7 @@ class Evaluator:
     device: str = "cpu"
     metric: Metric | None = None
 
-    def key(self, choices: Choices) -> str:
+    def key(self, choices: Mapping[str, Value]) -> str:
         """Returns what two screenings share exactly if they are the same computation."""
         return self._key(self._candidate(choices), self.fidelity, self.seed)
 
@@ -164,7 +164,7 @@ class Evaluator:
 
     def finalist(self, record: Record) -> Group:
         """Returns a screened candidate as it is confirmed: for the median of its best epochs, none picked by score."""
-        return Group((record.choices,), (self._candidate(record.choices),), stop=stop_epoch(record))
+        return Group((dict(record.choices),), (self._candidate(record.choices),), stop=stop_epoch(record))
 
     def confirmed(self, record: Record, number: int, outcome: Outcome) -> Record:
         """Returns the record of what came of a finalist on fresh splits."""
