@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nas.operations import Operation
     from nas.space import Choices, SearchSpace, Value
     from nas.training import Candidate, Pruner
+    from nas.training.resident import Fold
 
 PROBES = 16  # architectures tried on the data's shapes before a space is refused
 
@@ -77,21 +78,24 @@ def trainer(given: Circumstances) -> Callable[[Group], list[Outcome]]:
     """Returns what trains a group: on the splits every candidate of a search is trained on, finalists on fresh ones."""
     import torch
 
-    from nas.training import train, warm_up
+    from nas.training import folds_of, train_on, warm_up
 
     warm_up(torch.device(given.device))
-    splits = given.data.splits(given.fidelity.splits, given.seed)
+
+    @cache
+    def folds(fresh: bool) -> list[Fold]:
+        data, seed, fidelity = given.data, given.seed, thorough(given.fidelity) if fresh else given.fidelity
+        splits = fresh_splits(data, seed) if fresh else data.splits(fidelity.splits, seed)
+        return folds_of(data, splits, fidelity, seed=seed, device=given.device)
+
+    folds(False)  # so that no candidate is charged for it
 
     def outcomes(group: Group) -> list[Outcome]:
-        fresh = group.stop is not None
-        fidelity = thorough(given.fidelity) if fresh else given.fidelity
-        return train(
+        return train_on(
+            folds(group.stop is not None),
             group.candidates,
-            given.data,
-            fresh_splits(given.data, given.seed) if fresh else splits,
-            fidelity,
+            given.fidelity.epochs,
             seed=given.seed,
-            device=given.device,
             operations=given.operations,
             stop_epoch=group.stop,
             seconds=given.limit(group),

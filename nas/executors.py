@@ -70,6 +70,7 @@ class Here:
 
     def __init__(self, prepare: Prepare, shared: Any = None) -> None:
         self._prepare, self._shared = prepare, shared
+        self._call: Callable[[Any], Any] | None = None
 
     def __enter__(self) -> Here:
         return self
@@ -79,10 +80,9 @@ class Here:
 
     def run(self, items: Iterable[Any]) -> Iterator[tuple[Any, Done | Failed]]:
         """Yields results in order; an item is taken when the one before has its result."""
-        call = None
         for item in items:
-            call = call or self._prepare(self._shared)
-            yield item, Done(call(item))
+            self._call = self._call or self._prepare(self._shared)
+            yield item, Done(self._call(item))
 
 
 class Processes:

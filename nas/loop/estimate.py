@@ -6,13 +6,13 @@ Here belongs what is timed and how it is added up. Nothing of it is recorded, no
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.evaluation import Evaluator, trainer
+from nas.evaluation import Evaluator
 from nas.protocol import CONFIRM_SPLITS
 
 if TYPE_CHECKING:
@@ -36,26 +36,35 @@ def pace(evaluator: Evaluator, likely: Sequence[Choices]) -> Pace:
     The space's default is trained for one epoch and for a quarter of the schedule: what an epoch takes and what a
     training takes besides follow from the two. The others are trained for that quarter.
     """
-    rng = np.random.default_rng(evaluator.seed)
+    rng, clock = np.random.default_rng(evaluator.seed), _clock(evaluator)
     default, epochs = evaluator.space.default(), evaluator.fidelity.epochs
     likely = list(likely) or [evaluator.space.sample(rng) for _ in range(TIMED)]
     few = max(2, epochs // 4)
-    _seconds(evaluator, [default], 1)  # torch loads much when it is first used
+    clock(default, 1)  # torch loads much when it is first used
     end = time.perf_counter() + TIMING
-    one = _seconds(evaluator, [default], 1)
-    epoch = max(0.0, min(one, (_seconds(evaluator, [default], few) - one) / (few - 1)))
+    one = clock(default, 1)
+    epoch = max(0.0, min(one, (clock(default, few) - one) / (few - 1)))
     besides = one - epoch
     taken: list[float] = []
     for choices in likely[:TIMED]:
-        taken.append(max(0.0, _seconds(evaluator, [choices], few) - besides) / few)
+        taken.append(max(0.0, clock(choices, few) - besides) / few)
         if time.perf_counter() > end:
             break
     screening, more = besides + epochs * float(np.mean(taken)), CONFIRM_SPLITS / evaluator.fidelity.splits
     return Pace(screening, ABREAST * more * screening)
 
 
-def _seconds(evaluator: Evaluator, choices: Sequence[Choices], epochs: int) -> float:
-    train = trainer(replace(evaluator.circumstances(), fidelity=replace(evaluator.fidelity, epochs=epochs)))
-    started = time.perf_counter()
-    train(evaluator.group(choices))
-    return time.perf_counter() - started
+def _clock(evaluator: Evaluator) -> Callable[[Choices, int], float]:
+    """Returns what says how many seconds a candidate takes for so many epochs."""
+    from nas.training import folds_of, train_on
+
+    given = evaluator.circumstances()
+    splits = given.data.splits(given.fidelity.splits, given.seed)
+    folds = folds_of(given.data, splits, given.fidelity, seed=given.seed, device=given.device)
+
+    def seconds(choices: Choices, epochs: int) -> float:
+        candidates, started = evaluator.group([choices]).candidates, time.perf_counter()
+        train_on(folds, candidates, epochs, seed=given.seed, operations=given.operations, metric=given.metric)
+        return time.perf_counter() - started
+
+    return seconds

@@ -13,7 +13,7 @@ from nas.training.fit import Trained, fit
 from nas.training.optimizer import warm_up
 from nas.training.pruner import Halving, HistoryPruner, Pruner
 from nas.training.recipe import ENGINE, Candidate, Recipe, batch_size, precision
-from nas.training.train import train
+from nas.training.train import folds_of, train, train_on
 
 __all__ = [
     "ENGINE",
@@ -27,7 +27,9 @@ __all__ = [
     "Trained",
     "batch_size",
     "fit",
+    "folds_of",
     "precision",
     "train",
+    "train_on",
     "warm_up",
 ]

@@ -121,6 +121,11 @@ class Fold:
         tensors = {name: self._views[name, training] for name in views}
         return Rows(tensors, None, self._target(numbers, training), self._weights(numbers, training))
 
+    def trim(self, most: int) -> None:
+        """Lets go of all views where they take more than ``most`` bytes together; they can be computed again."""
+        if sum(view.numel() * view.element_size() for view in self._views.values()) > most:
+            self._views.clear()
+
     def _compute(self, views: Sequence[str], numbers: np.ndarray, training: bool) -> None:
         preprocess = self.preprocess.only(views)
         raw = [torch.from_numpy(self.data.inputs[name][numbers]) for name in preprocess.raw]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nas.dataset.splits import Split
     from nas.metrics import Metric
 
+RESIDENT_BYTES = 2**28  # of views of a fold that stay on the device between calls
 _SUBSAMPLE = 11  # purpose of a seed
 
 
@@ -67,18 +68,59 @@ def train(
             on, goes on from where it stands and ends with the bits of a training that was never looked at.
         metric: What the score and the curve are; the default of the task unless given.
     """
-    if pruner is not None and stop_epoch is not None:
-        raise SearchError(f"a pruner needs curves, but {stop_epoch=} keeps none; leave one of them out.")
+    folds = folds_of(data, splits, fidelity, seed=seed, device=device)
+    return train_on(
+        folds,
+        candidates,
+        fidelity.epochs,
+        seed=seed,
+        operations=operations,
+        stop_epoch=stop_epoch,
+        seconds=seconds,
+        max_memory=max_memory,
+        pruner=pruner,
+        metric=metric,
+    )
+
+
+def folds_of(
+    data: Dataset, splits: Sequence[Split], fidelity: Fidelity, *, seed: int, device: str = "cpu"
+) -> list[Fold]:
+    """Returns what ``train`` trains on, ready for any number of ``train_on``: preprocessing fitted, data on its device.
+
+    The arguments are those of ``train``.
+    """
     place = device_of(device)
     folds = [_fold(data, split, fidelity, seed, i, place) for i, split in enumerate(splits[: fidelity.splits])]
     if len(folds) < fidelity.splits:
         raise SearchError(f"fidelity.splits must be at most the {len(splits)} splits given, but is {fidelity.splits}.")
     for fold in folds:
         fold.preprocess  # noqa: B018  so that no candidate is charged for it
-    warm_up(place)
-    budget = Budget(fidelity.epochs, stop_epoch)
-    company = Company(folds, budget, seed, operations, seconds, max_memory, pruner, metric)
-    return company.outcomes(candidates)
+    return folds
+
+
+def train_on(
+    folds: Sequence[Fold],
+    candidates: Sequence[Candidate],
+    epochs: int,
+    *,
+    seed: int,
+    operations: Mapping[str, Operation] = BUILTIN,
+    stop_epoch: int | None = None,
+    seconds: float | None = None,
+    max_memory: int | None = None,
+    pruner: Pruner | None = None,
+    metric: Metric | None = None,
+) -> list[Outcome]:
+    """Returns the outcome of each candidate on folds that are ready; the other arguments are those of ``train``."""
+    if pruner is not None and stop_epoch is not None:
+        raise SearchError(f"a pruner needs curves, but {stop_epoch=} keeps none; leave one of them out.")
+    warm_up(folds[0].device)
+    company = Company(folds, Budget(epochs, stop_epoch), seed, operations, seconds, max_memory, pruner, metric)
+    outcomes = company.outcomes(candidates)
+    for fold in folds:
+        fold.trim(RESIDENT_BYTES)
+    return outcomes
 
 
 def _fold(data: Dataset, split: Split, fidelity: Fidelity, seed: int, index: int, device: torch.device) -> Fold:
