@@ -9,6 +9,7 @@ from nas.errors import SearchError, nearest
 from nas.space import SearchSpace
 from search_spaces.cell import cell
 from search_spaces.image import image
+from search_spaces.series import STEPS, series
 from search_spaces.tabular import EMBEDDED, tabular
 
 NUMERIC = (True, 0, *(EMBEDDED // size + 1 for size in (32, 16, 8)))  # columns from which on fewer sizes fit
@@ -41,9 +42,15 @@ def _image() -> list[SearchSpace]:
     return [image(stages=n, reduce_stem=stem, classification=c) for c in (True, False) for n, stem in sizes]
 
 
+def _series() -> list[SearchSpace]:
+    lengths = (STEPS, 1, 12, 48, *(STEPS * stride for stride in range(2, 17)))  # of one to three stages; of each stride
+    return [series(steps=steps, classification=classes) for classes in (True, False) for steps in lengths]
+
+
 _FORMS: Mapping[str, Callable[[], list[SearchSpace]]] = {
     "tabular": _tabular,
     "image": _image,
+    "series": _series,
     "cell": lambda: [cell()],
 }
 NAMES = tuple(_FORMS)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from conformance import past_dataset, small_space, toy_score
 from hypothesis import given
@@ -25,8 +26,9 @@ from nas.loop.worth import Worth
 from nas.metadataset import MetaDataset
 from nas.record import PastDataset
 from nas.space import Choices, SearchSpace
-from search_spaces import cell, default_for
+from search_spaces import cell, default_for, tabular
 from search_spaces.forms import forms
+from search_spaces.series import series
 
 
 def told(
@@ -154,23 +156,24 @@ def test_nothing_on_record_is_said(tmp_path: Path) -> None:
         nas.meta_train("images", history=store)
 
 
-@pytest.mark.parametrize("classes", [False, True])
-@pytest.mark.parametrize("levels", [0, 3, 30])
-@pytest.mark.parametrize("numeric", [0, 1, 16, 17, 33, 64, 65, 200])
-def test_every_space_chosen_for_a_table_is_among_the_forms(numeric: int, levels: int, classes: bool) -> None:
-    import pandas as pd
-
-    if not numeric and not levels:
-        return
+def test_every_space_chosen_for_a_table_is_among_the_forms() -> None:
+    known = {form.fingerprint for form in forms("tabular")}
+    for numeric in (1, 2, 16, 17, 32, 33, 64, 65, 128, 129, 500):
+        for missing, embed in ((True, False), (False, True)):
+            assert tabular(numeric=numeric, missing=missing, embed=embed).fingerprint in known
     rng = np.random.default_rng(0)
-    columns = {f"n{i}": rng.normal(size=60) for i in range(numeric)}
-    columns |= {"c": [f"level {i % levels}" for i in range(60)]} if levels else {}
-    for missing in (False, True):
-        frame = pd.DataFrame(columns | {"y": rng.integers(0, 2, 60).astype(str) if classes else rng.normal(size=60)})
-        if missing and numeric:
-            frame.loc[3, "n0"] = np.nan
-        found = default_for(load(frame, target="y"))
-        assert found.fingerprint in {form.fingerprint for form in forms("tabular")}
+    for levels, numeric in ((0, 3), (3, 0), (30, 20)):
+        columns = {f"n{i}": rng.normal(size=60) for i in range(numeric)}
+        columns |= {"c": np.array([f"level {i % levels}" for i in range(60)])} if levels else {}
+        for y in (rng.normal(size=60), rng.integers(0, 2, 60).astype(str)):
+            found = default_for(load(pd.DataFrame(columns | {"y": y}), target="y"))
+            assert found.fingerprint in known
+
+
+def test_every_space_chosen_for_a_series_is_among_the_forms() -> None:
+    known = {form.fingerprint for form in forms("series")}
+    for steps in (1, 2, 11, 12, 30, 47, 48, 100, 191, 192, 193, 300, 1000, 2047, 5000):
+        assert {series(steps=steps, classification=c).fingerprint for c in (True, False)} <= known
 
 
 # ---- meta-test -------------------------------------------------------------------------------------------------------

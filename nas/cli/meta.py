@@ -41,7 +41,7 @@ def add(commands: Commands) -> None:
     test.add_argument("--seed", type=int, default=0)
     for command, run in ((train, _train), (test, _test)):
         command.add_argument("--history", metavar="PLACE", help="a path or database URL (your own history)")
-        command.add_argument("--space", help="tabular, image or cell (the one in which most was trained)")
+        command.add_argument("--space", help="tabular, image, series or cell (the one in which most was trained)")
         command.add_argument("--json", action="store_true", help="print JSON")
         command.set_defaults(run=run)
 
