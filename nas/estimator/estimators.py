@@ -251,8 +251,8 @@ class _Searcher(BaseEstimator):
 class NASClassifier(ClassifierMixin, _Searcher):
     """A neural network for classification, found by a search that remembers.
 
-    ``X`` may be numbers with NaN, words, dates, a DataFrame of them, a sparse matrix, or images (uint8, [n, height,
-    width(, channels)]).
+    ``X`` may be numbers with NaN, words, dates, a DataFrame of them, a sparse matrix, images (uint8, [n, height,
+    width(, channels)]), or series ([n, channels, steps], NaN after the end of a shorter one).
 
     Every fit is remembered in the user's own history, and later ones learn from it. The same fit again is found there
     and trains nothing; a larger ``trials`` continues it. In a cross-validation the folds learn from each other, whose
@@ -351,8 +351,8 @@ class NASClassifier(ClassifierMixin, _Searcher):
 class NASRegressor(RegressorMixin, _Searcher):
     """A neural network for regression, found by a search that remembers.
 
-    ``X`` may be numbers with NaN, words, dates, a DataFrame of them, a sparse matrix, or images (uint8, [n, height,
-    width(, channels)]). Parameters and attributes are those of ``NASClassifier``, without ``classes_``.
+    ``X`` may be numbers with NaN, words, dates, a DataFrame of them, a sparse matrix, images (uint8, [n, height,
+    width(, channels)]), or series ([n, channels, steps], NaN after the end of a shorter one). Parameters and attributes are those of ``NASClassifier``, without ``classes_``.
     """
 
     def fit(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> Self:

@@ -66,8 +66,8 @@ def search(
     Ctrl-C ends the trials early and returns the best so far.
 
     Args:
-        data: ``(X, y)`` arrays, a DataFrame, a ``Dataset``, a path (.csv, .parquet, .npz, a folder of images), or the
-            name of a dataset bundled with scikit-learn.
+        data: ``(X, y)`` arrays or lists (tables, images, series), a DataFrame, a ``Dataset``, a path (.csv, .parquet,
+            .npz, a folder of images), or the name of a dataset bundled with scikit-learn.
         target: The column to predict, for tables.
         task: ``classification`` or ``regression``; found from the target unless given.
         kind: ``tabular``, ``image`` or ``series``; found from the shape unless given.
