@@ -96,8 +96,8 @@ class Result:
     def model(self) -> Predictor:
         """The network found, trained on all rows for the median of its best epochs.
 
-        An ``nn.Module`` that takes the raw inputs (numbers with NaN, category codes, uint8 images or series) and returns
-        probabilities, shape (rows, classes), or values, shape (rows,).
+        An ``nn.Module`` that takes the raw inputs (numbers with NaN, category codes, uint8 images or series) and
+        returns probabilities, shape (rows, classes), or values, shape (rows,).
         """
         return self._refitted.predictor
 

@@ -352,7 +352,8 @@ class NASRegressor(RegressorMixin, _Searcher):
     """A neural network for regression, found by a search that remembers.
 
     ``X`` may be numbers with NaN, words, dates, a DataFrame of them, a sparse matrix, images (uint8, [n, height,
-    width(, channels)]), or series ([n, channels, steps], NaN after the end of a shorter one). Parameters and attributes are those of ``NASClassifier``, without ``classes_``.
+    width(, channels)]), or series ([n, channels, steps], NaN after the end of a shorter one).
+    Parameters and attributes are those of ``NASClassifier``, without ``classes_``.
     """
 
     def fit(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> Self:
