@@ -45,8 +45,9 @@ def encode_rows(
         return _checked({"image": _images(data, schema["shape"])}, schema)
     if schema["kind"] == "series":
         found = _series(data, schema)
-        for note in found.notes if say else ():
-            say(note)
+        if say is not None:
+            for note in found.notes:
+                say(note)
         return _checked(dict(found.arrays), schema)
     if isinstance(data, str | Path):
         data = _file(Path(data).expanduser())
@@ -55,8 +56,9 @@ def encode_rows(
     if not hasattr(data, "iloc"):
         return _array(table.dense(data) if hasattr(data, "toarray") else np.asarray(data), schema)
     encoded = table.encode_frame(data, schema)
-    for note in table.unread(data, schema, encoded) if say else ():
-        say(note)
+    if say is not None:
+        for note in table.unread(data, schema, encoded):
+            say(note)
     return encoded
 
 
