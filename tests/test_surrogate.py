@@ -22,7 +22,7 @@ from nas.surrogate import (
     posterior,
     squash,
 )
-from nas.surrogate.hierarchy import _objective
+from nas.surrogate.hierarchy import NOISIER, _objective
 from nas.surrogate.mixture import LOG_SCALES, NOISES, SCALES
 
 RNG = np.random.default_rng(0)
@@ -74,6 +74,18 @@ def test_leaving_a_group_out_is_fitting_without_it() -> None:
         assert not out.heads[1 + np.flatnonzero(h.group == h.group[out.task])].any()
     assert [out.task for out in h.left_out()] == [0, 1, 2, 3]
     assert not list(hierarchy((5,), (0,)).left_out())
+
+
+def test_the_evidence_of_a_task_is_the_gain_of_the_joint_density_over_noise() -> None:
+    h = hierarchy()
+    s = h.smoothness
+    A = correlation(h.C, h.C, s.theta) * (s.common + s.own * (h.owner[:, None] == h.owner[None]))
+    A += (s.noise + 1e-6) * np.eye(len(h.z))
+    for task, found in enumerate(h.evidence()):
+        own = h.owner == task
+        rest = multivariate_normal.logpdf(h.z[~own], cov=A[np.ix_(~own, ~own)])
+        joint = [multivariate_normal.logpdf(h.z, cov=A + np.diag(more * own)) for more in NOISIER]
+        assert found == pytest.approx(max(joint) - rest - norm.logpdf(h.z[own]).sum())
 
 
 def test_the_gradient_is_that_of_the_density() -> None:

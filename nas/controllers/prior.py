@@ -17,7 +17,7 @@ import numpy as np
 from nas.controllers.beliefs import beliefs, learned_masses, main_directions, stacked
 from nas.controllers.elsewhere import translated
 from nas.controllers.lessons import ELSEWHERE, Lesson, lessons
-from nas.controllers.resemblance import Resemblance, agreement, learn
+from nas.controllers.resemblance import Resemblance, learn
 from nas.encoding import Steps
 from nas.surrogate import Belief, Hierarchy, Smoothness
 
@@ -29,7 +29,6 @@ MOST_RECORDS = 2000  # of all datasets together: the hierarchy is exact, its tim
 FIT_RECORDS = 480  # of those, for the length scales
 REFERENCES = 400  # candidates at which the preferences of datasets are compared
 WINNERS = 20  # of each dataset, kept as candidates for others
-JUDGED, CLEAR = 25, 1.64  # trainings from which on a lesson must show a pattern; standard errors above chance (5 %)
 ENOUGH = 3  # datasets searched in this space, from which on those of other spaces are not asked
 
 
@@ -213,13 +212,8 @@ def _hierarchy(taught: Sequence[Lesson], columns: Steps, seed: int) -> Hierarchy
 
 
 def _patternless(hierarchy: Hierarchy) -> set[int]:
-    """Lessons whose scores neither their own other trainings nor other lessons foretell: shuffled, or junk."""
-    foretold, found = hierarchy.foretold, set()
-    for task in range(hierarchy.tasks):
-        rows = np.flatnonzero(hierarchy.owner == task)
-        if len(rows) >= JUDGED and agreement(foretold[rows], hierarchy.z[rows]) * np.sqrt(len(rows)) < CLEAR:
-            found.add(task)
-    return found
+    """Lessons whose scores are likelier noise than a task like the others: shuffled, or junk."""
+    return set(np.flatnonzero(hierarchy.evidence() < 0).tolist())
 
 
 def _references(C: np.ndarray) -> np.ndarray:

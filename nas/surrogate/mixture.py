@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dpotrf, dtrtrs
 from scipy.special import ndtr
 
 from nas.surrogate.kernel import power
@@ -96,6 +96,7 @@ class Part:
     by_mean: np.ndarray  # [n] S^-1 w mean
     c: float  # posterior mean of the scale
     c_squared: float
+    nu: float = 0.0
 
     def mean(self, asked: Candidates, seen: Observations) -> tuple[np.ndarray, np.ndarray]:
         """Returns E z [m] and its derivative by c [m]."""
@@ -109,7 +110,7 @@ class Part:
             D = asked.D.astype(float)
             S = S + seen.at.D.T.astype(float) @ D
             variance = variance + np.einsum("tm,tm->m", D, D)
-        solved = solve_triangular(self.L, S, lower=True, check_finite=False)
+        solved = _solved(self.L, S)
         variance = np.maximum(variance - np.einsum("nm,nm->m", solved, solved), 1e-6)
         return np.sqrt(self.c_squared * variance + (self.c_squared - self.c**2) * slope.astype(float) ** 2)
 
@@ -136,7 +137,9 @@ def posterior(beliefs: Sequence[Belief], seen: Observations) -> list[Part]:
         block, other, i = places[at]
         by_z, by_mean = block.by[:, 0], block.by[:, 1 + i]
         c, squared = float(other.c[i]), float(other.c_squared[i])
-        found.append(Part(block.beliefs[i], block.tau, float(weights[at]), block.L, by_z, by_mean, c, squared))
+        found.append(
+            Part(block.beliefs[i], block.tau, float(weights[at]), block.L, by_z, by_mean, c, squared, block.nu)
+        )
     return found
 
 
@@ -212,6 +215,7 @@ class _Block:
     logs: np.ndarray  # [q] log p(z | belief, tau, nu) + log of its share of the belief
     c: np.ndarray  # [q]
     c_squared: np.ndarray  # [q]
+    nu: float = 0.0
 
 
 def _blocks(beliefs: Sequence[Belief], seen: Observations) -> list[_Block]:
@@ -224,23 +228,42 @@ def _blocks(beliefs: Sequence[Belief], seen: Observations) -> list[_Block]:
     for belief in beliefs:
         for tau in belief.roughness:
             same.setdefault((belief.kernel, belief.deviations, belief.new, tau), []).append(belief)
-    n = len(seen)
+    n, diagonal = len(seen), np.diag_indices(len(seen))
     k, D = seen.at.k.astype(float), seen.at.D.astype(float)
     found = []
     for (kernel, deviations, new, tau), some in same.items():
         S = 1.0 + new * power(k[kernel], tau) + (D.T @ D if deviations else 0.0)
         M = seen.at.means[[b.mean for b in some]].astype(float) * np.array([[b.trust] for b in some])
+        right = np.column_stack([seen.z, M.T])
         for nu, share in NOISES:
-            L = np.linalg.cholesky(S + np.diag(nu + share * seen.v))
-            half = solve_triangular(L, np.column_stack([seen.z, M.T]), lower=True, check_finite=False)
-            by = solve_triangular(L, half, lower=True, trans=1, check_finite=False)
+            A = S.copy()
+            A[diagonal] += nu + share * seen.v
+            L = _factor(A)
+            half = _solved(L, right)
+            by = _solved(L, half, transposed=True)
             zz, zm, mm = half[:, 0] @ half[:, 0], half[:, 0] @ half[:, 1:], np.sum(half[:, 1:] ** 2, axis=0)
             square = zz / SCALES**2 - 2.0 * zm[:, None] / SCALES + mm[:, None]
-            logs = LOG_SCALES - n * np.log(SCALES) - np.log(np.diag(L)).sum() - 0.5 * square  # [q, scales]
+            logs = LOG_SCALES - n * np.log(SCALES) - np.log(L[diagonal]).sum() - 0.5 * square  # [q, scales]
             highest = logs.max(axis=1)
             p = np.exp(logs - highest[:, None])
             total = p.sum(axis=1)
             p /= total[:, None]
             logs = highest + np.log(total) - np.log([len(b.roughness) * len(NOISES) for b in some])
-            found.append(_Block(some, tau, L, by, logs, p @ SCALES, p @ SCALES**2))
+            found.append(_Block(some, tau, L, by, logs, p @ SCALES, p @ SCALES**2, nu))
+    return found
+
+
+def _factor(A: np.ndarray) -> np.ndarray:
+    """Returns the lower Cholesky factor [n, n] of A; straight to LAPACK, whose wrappers take longer than the work."""
+    L, info = dpotrf(A, lower=1)
+    assert info == 0, info
+    return L
+
+
+def _solved(L: np.ndarray, B: np.ndarray, *, transposed: bool = False) -> np.ndarray:
+    """Returns L^-1 B, or L^-T B, [n, q] for a lower triangular L [n, n]."""
+    if not len(L):
+        return B
+    found, info = dtrtrs(L, B, lower=1, trans=int(transposed))
+    assert info == 0, info
     return found
