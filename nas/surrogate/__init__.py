@@ -31,7 +31,6 @@ from nas.surrogate.mixture import (
     Observations,
     Part,
     evidence,
-    expected_improvement,
     improvement,
     posterior,
 )
@@ -47,7 +46,6 @@ __all__ = [
     "Smoothness",
     "correlation",
     "evidence",
-    "expected_improvement",
     "improvement",
     "normal_scores",
     "posterior",

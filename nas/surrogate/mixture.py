@@ -96,7 +96,7 @@ class Part:
     by_mean: np.ndarray  # [n] S^-1 w mean
     c: float  # posterior mean of the scale
     c_squared: float
-    nu: float = 0.0
+    nu: float
 
     def mean(self, asked: Candidates, seen: Observations) -> tuple[np.ndarray, np.ndarray]:
         """Returns E z [m] and its derivative by c [m]."""
@@ -154,7 +154,10 @@ def evidence(beliefs: Sequence[Belief], seen: Observations) -> np.ndarray:
 
 
 def improvement(parts: Sequence[Part], seen: Observations, asked: Candidates, free: np.ndarray) -> np.ndarray:
-    """Returns the expected improvement [m] over the best posterior mean among the observed, averaged over the parts.
+    """Returns the probability [m] of a score above all the observed (Kushner 1964), averaged over the parts.
+
+    A score is f and what is the candidate's own, of variance nu, which is kept when the network is. Known noise v is
+    not: what is to be beaten is expected without it. Among probabilities no part is loud only for its large scale c.
 
     It is computed for the ``SHORT`` candidates that some part expects most of, and 0 for all others, as for those that
     are not ``free`` [m].
@@ -162,7 +165,10 @@ def improvement(parts: Sequence[Part], seen: Observations, asked: Candidates, fr
     voting = [part for part in parts[:HEAVIEST] if part.weight >= FAINTEST * parts[0].weight]
     nearest = asked.k.max(axis=1)
     spread = np.einsum("tm,tm->m", asked.D, asked.D)
-    best = [float(mean.max()) for mean, _ in _means(voting, seen.at, seen)]
+    best = [
+        float((mean + part.nu * (part.by_z - part.c * part.by_mean)).max())
+        for part, (mean, _) in zip(voting, _means(voting, seen.at, seen), strict=True)
+    ]
     bounds = np.full(len(free), -np.inf, dtype=asked.k.dtype)
     for part, known, (mean, _) in zip(voting, best, _means(voting, asked, seen), strict=True):
         bounds = np.maximum(bounds, (part.bound(asked, mean, nearest[part.belief.kernel], spread) - known) / part.c)
@@ -172,15 +178,9 @@ def improvement(parts: Sequence[Part], seen: Observations, asked: Candidates, fr
     some = asked.take(short)
     total = np.zeros(len(free))
     for part, known, (mean, slope) in zip(voting, best, _means(voting, some, seen), strict=True):
-        total[short] += part.weight * expected_improvement(mean, part.deviation(some, seen, slope), known)
+        variance = part.deviation(some, seen, slope) ** 2 + part.nu * part.c_squared
+        total[short] += part.weight * ndtr((mean - known) / np.sqrt(variance))
     return total
-
-
-def expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -> np.ndarray:
-    """Returns E max(f - best, 0) [m] for f ~ N(mean, deviation^2) (Jones et al. 1998, eq. 15, for maximisation)."""
-    u = (mean - best) / deviation
-    density = np.exp(-0.5 * u**2) / np.sqrt(2.0 * np.pi)
-    return np.maximum(deviation * (u * ndtr(u) + density), 0.0)
 
 
 def _means(parts: Sequence[Part], asked: Candidates, seen: Observations) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -215,7 +215,7 @@ class _Block:
     logs: np.ndarray  # [q] log p(z | belief, tau, nu) + log of its share of the belief
     c: np.ndarray  # [q]
     c_squared: np.ndarray  # [q]
-    nu: float = 0.0
+    nu: float
 
 
 def _blocks(beliefs: Sequence[Belief], seen: Observations) -> list[_Block]:
