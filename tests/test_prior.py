@@ -61,7 +61,7 @@ def test_copies_are_heard_once() -> None:
     assert len(ignored) == 999
 
 
-@pytest.mark.parametrize("trainings", [10, 60])
+@pytest.mark.parametrize("trainings", [30, 60])
 def test_scores_without_a_pattern_are_left_out(trainings: int) -> None:
     space = small_space()
     rng = np.random.default_rng(0)

@@ -29,6 +29,7 @@ MOST_RECORDS = 2000  # of all datasets together: the hierarchy is exact, its tim
 FIT_RECORDS = 480  # of those, for the length scales
 REFERENCES = 400  # candidates at which the preferences of datasets are compared
 WINNERS = 20  # of each dataset, kept as candidates for others
+JUDGED = 25  # trainings from which on a lesson must show a pattern
 ENOUGH = 3  # datasets searched in this space, from which on those of other spaces are not asked
 
 
@@ -212,8 +213,9 @@ def _hierarchy(taught: Sequence[Lesson], columns: Steps, seed: int) -> Hierarchy
 
 
 def _patternless(hierarchy: Hierarchy) -> set[int]:
-    """Lessons whose scores are likelier noise than a task like the others: shuffled, or junk."""
-    return set(np.flatnonzero(hierarchy.evidence() < 0).tolist())
+    """Lessons whose scores are likelier noise than a task like the others: shuffled, or junk. The short ones pass."""
+    enough = np.bincount(hierarchy.owner, minlength=hierarchy.tasks) >= JUDGED
+    return set(np.flatnonzero(enough & (hierarchy.evidence() < 0)).tolist())
 
 
 def _references(C: np.ndarray) -> np.ndarray:
