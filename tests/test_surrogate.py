@@ -16,6 +16,7 @@ from nas.surrogate import (
     Smoothness,
     correlation,
     evidence,
+    expected_improvement,
     improvement,
     normal_scores,
     posterior,
@@ -212,13 +213,19 @@ def test_the_best_by_exhaustive_improvement_is_found(noise: float) -> None:
         mean, slope = part.mean(asked, seen)
         deviation = np.sqrt(part.deviation(asked, seen, slope) ** 2 + part.nu * part.c_squared)
         luck = dict(NOISES)[part.nu] * seen.v * (part.by_z - part.c * part.by_mean)
-        total += part.weight * norm.cdf((mean - (seen.z - luck).max()) / deviation)
+        total += part.weight * expected_improvement(mean, deviation, (seen.z - luck).max())
     found = improvement(parts, seen, asked, np.ones(m, dtype=bool))
     assert np.argmax(found) == np.argmax(total)
     assert found.max() == pytest.approx(total.max(), rel=0.05), "parts under a hundredth of the heaviest do not vote"
     taken = np.ones(m, dtype=bool)
     taken[np.argmax(found)] = False
     assert improvement(parts, seen, asked, taken)[np.argmax(found)] == 0.0
+
+
+def test_expected_improvement_is_that_of_simulation() -> None:
+    draws = np.random.default_rng(0).normal(0.3, 0.7, 200_000)
+    expected = np.maximum(draws - 0.9, 0).mean()
+    assert expected_improvement(np.array([0.3]), np.array([0.7]), 0.9)[0] == pytest.approx(expected, rel=0.02)
 
 
 # ---- scores ------------------------------------------------------------------------------------------------------

@@ -3,8 +3,8 @@
 1. ``Prior`` (nas/controllers/prior.py): what past datasets expect of every candidate, turned towards this dataset by
    its meta-features. Evaluation 1 is its favourite, or the earlier winner where this dataset has been searched before.
 2. From then on every way of believing history (nas/controllers/beliefs.py) is weighed by prior mass x marginal
-   likelihood, and the probability of improvement is averaged with those weights. A misleading history loses its weight
-   within a few trainings; that it says the contrary of the truth is a belief too.
+   likelihood, and expected improvement is averaged with those weights. A misleading history loses its weight within a
+   few trainings; that it says the contrary of the truth is a belief too.
 
 Without history: the space's default, four random choices, then the scratch model alone.
 

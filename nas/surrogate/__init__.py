@@ -31,6 +31,7 @@ from nas.surrogate.mixture import (
     Observations,
     Part,
     evidence,
+    expected_improvement,
     improvement,
     posterior,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "Smoothness",
     "correlation",
     "evidence",
+    "expected_improvement",
     "improvement",
     "normal_scores",
     "posterior",

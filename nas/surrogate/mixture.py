@@ -154,10 +154,10 @@ def evidence(beliefs: Sequence[Belief], seen: Observations) -> np.ndarray:
 
 
 def improvement(parts: Sequence[Part], seen: Observations, asked: Candidates, free: np.ndarray) -> np.ndarray:
-    """Returns the probability [m] of a score above all the observed (Kushner 1964), averaged over the parts.
+    """Returns the expected improvement [m] of the score over the best observed, averaged over the parts.
 
     A score is f and what is the candidate's own, of variance nu, which is kept when the network is. Known noise v is
-    not: what is to be beaten is expected without it. Among probabilities no part is loud only for its large scale c.
+    not: what is to be beaten is expected without it.
 
     It is computed for the ``SHORT`` candidates that some part expects most of, and 0 for all others, as for those that
     are not ``free`` [m].
@@ -178,9 +178,16 @@ def improvement(parts: Sequence[Part], seen: Observations, asked: Candidates, fr
     some = asked.take(short)
     total = np.zeros(len(free))
     for part, known, (mean, slope) in zip(voting, best, _means(voting, some, seen), strict=True):
-        variance = part.deviation(some, seen, slope) ** 2 + part.nu * part.c_squared
-        total[short] += part.weight * ndtr((mean - known) / np.sqrt(variance))
+        deviation = np.sqrt(part.deviation(some, seen, slope) ** 2 + part.nu * part.c_squared)
+        total[short] += part.weight * expected_improvement(mean, deviation, known)
     return total
+
+
+def expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -> np.ndarray:
+    """Returns E max(f - best, 0) [m] for f ~ N(mean, deviation^2) (Jones et al. 1998, eq. 15, for maximisation)."""
+    u = (mean - best) / deviation
+    density = np.exp(-0.5 * u**2) / np.sqrt(2.0 * np.pi)
+    return np.maximum(deviation * (u * ndtr(u) + density), 0.0)
 
 
 def _means(parts: Sequence[Part], asked: Candidates, seen: Observations) -> list[tuple[np.ndarray, np.ndarray]]:
