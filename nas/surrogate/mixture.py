@@ -157,7 +157,8 @@ def improvement(parts: Sequence[Part], seen: Observations, asked: Candidates, fr
     """Returns the expected improvement [m] of the score over the best observed, averaged over the parts.
 
     A score is f and what is the candidate's own, of variance nu, which is kept when the network is. Known noise v is
-    not: what is to be beaten is expected without it.
+    not: what is to be beaten is expected without it. To each part its best candidate is worth 1, so that none is loud
+    for its large scale c alone.
 
     It is computed for the ``SHORT`` candidates that some part expects most of, and 0 for all others, as for those that
     are not ``free`` [m].
@@ -179,7 +180,8 @@ def improvement(parts: Sequence[Part], seen: Observations, asked: Candidates, fr
     total = np.zeros(len(free))
     for part, known, (mean, slope) in zip(voting, best, _means(voting, some, seen), strict=True):
         deviation = np.sqrt(part.deviation(some, seen, slope) ** 2 + part.nu * part.c_squared)
-        total[short] += part.weight * expected_improvement(mean, deviation, known)
+        gain = expected_improvement(mean, deviation, known)
+        total[short] += part.weight * gain / max(float(gain.max()), 1e-300)
     return total
 
 
