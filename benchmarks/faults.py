@@ -255,7 +255,7 @@ def candidates_that_fail(folder: Path) -> Finding:
 
 def fault_of(record: Record) -> str:
     """Returns which fault a candidate has, or that it is sound."""
-    faults = (dict(node.parameters).get("fault") for node in record.architecture.nodes if node.op == "faulty")
+    faults = (dict(node.parameters).get("fault", "broken") for node in record.architecture.nodes if node.op == "faulty")
     return str(next(faults, "sound"))
 
 

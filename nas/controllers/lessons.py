@@ -38,6 +38,7 @@ class Lesson:
         scores: [n] normal scores.
         records: [n] what was trained.
         here: Whether it was trained in the space of the running search, or an earlier form of it.
+        named: What was the best on fresh splits, and so was handed to the user; None where nothing was confirmed.
     """
 
     name: str
@@ -48,6 +49,13 @@ class Lesson:
     scores: np.ndarray
     records: tuple[Record, ...]
     here: bool = True
+    named: Choices | None = None
+
+    def winners(self, most: int) -> tuple[Choices, ...]:
+        """Returns the best choices, at most so many: what was handed to the user before all."""
+        if self.named is None:
+            return self.choices[:most]
+        return (self.named, *(choices for choices in self.choices if choices != self.named))[:most]
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -110,7 +118,8 @@ def _of(name: str, past: PastDataset, space: SearchSpace) -> tuple[list[Lesson],
         flat = flat or len(scores) >= FEWEST_RECORDS
         if len(scores) >= FEWEST_RECORDS and len(set(scores)) > 1:
             called = name if not taught else f"{name}, {_thoroughness(records[0])}"
-            taught.append(_lesson(called, past.info, records, space, bool(here)))
+            lesson = _lesson(called, past.info, records, space, bool(here))
+            taught.append(replace(lesson, named=_named(past.records, lesson)))
     kept = list({lesson.name: lesson for lesson in taught}.values())
     return kept, "all trainings scored the same" if flat else f"fewer than {FEWEST_RECORDS} trainings"
 
@@ -122,6 +131,26 @@ def _lesson(name: str, info: DatasetInfo, records: Sequence[Record], space: Sear
     choices = tuple(_choices(r, space) if here else dict(r.choices) for r in best_first)
     group = info.family or info.fingerprint
     return Lesson(name, info.fingerprint, group, info.metafeatures, choices, scores[order], best_first, here)
+
+
+def _named(records: Sequence[Record], lesson: Lesson) -> Choices | None:
+    """What won on fresh splits, of what this lesson holds."""
+    one = lesson.records[0]
+    alike = (one.metric, one.fidelity.epochs, one.fidelity.rows)
+    confirmed = [
+        record
+        for record in records
+        if record.purpose == "confirm"
+        and record.score is not None
+        and (record.metric, record.fidelity.epochs, record.fidelity.rows) == alike
+    ]
+    if not confirmed:
+        return None
+    best = max(confirmed, key=lambda record: (record.score, record.key))
+    for record, choices in zip(lesson.records, lesson.choices, strict=True):
+        if (record.space_fingerprint, record.choices) == (best.space_fingerprint, best.choices):
+            return choices
+    return None
 
 
 def _choices(record: Record, space: SearchSpace) -> Choices:

@@ -224,7 +224,7 @@ def _references(C: np.ndarray) -> np.ndarray:
 
 
 def _kept(lesson: Lesson) -> Taught:
-    winners = lesson.choices[:WINNERS]
+    winners = lesson.winners(WINNERS)
     return Taught(
         lesson.name, lesson.fingerprint, lesson.group, dict(lesson.metafeatures), len(lesson), winners, lesson.here
     )
