@@ -74,7 +74,8 @@ def search(
         groups: A column, or shape (rows,): rows of one group never stand on both sides of a split.
         weights: A column, or shape (rows,): how much a row counts in losses, scores and errors.
         time: A column, or shape (rows,): validation rows are later than training rows, test rows the last.
-        validation: Rows to validate every candidate on, in a form of ``data``.
+        validation: Rows to validate every candidate on, in a form of ``data``; finalists too, whose scores then tell of
+            four trainings and not of other rows.
         test: Rows set aside, as a fraction or in a form of ``data``; their score is reported once, from a network that
             never saw them.
         space: The search space; chosen for the data unless given.
