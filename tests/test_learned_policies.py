@@ -30,7 +30,12 @@ def _quick_meta_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nas.controllers.maml.META_STEPS", 50)
 
 
-@pytest.mark.usefixtures("_quick_meta_training")
+@pytest.fixture
+def _hardly_meta_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.controllers.maml.META_STEPS", 3)
+
+
+@pytest.mark.usefixtures("_hardly_meta_trained")
 class TestMaml(ControllerConformance):
     def make(self, problem: Problem) -> Controller:
         return MamlController(problem)
