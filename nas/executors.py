@@ -243,9 +243,12 @@ class _Worker:
         return self._item
 
     def end(self, patience: float = 0.0) -> int:
-        """Ends the process, whatever it is doing, unless it ends itself, and returns its exit code."""
+        """Ends the process and what it started, unless it ends itself, and returns its exit code."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(patience)
+        if os.name == "posix":
+            with suppress(ProcessLookupError, PermissionError):  # nobody is left in its group
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
         code = self._process.wait()
         self._ear.join()
@@ -267,12 +270,14 @@ class _Worker:
         """In a thread: sends what the process begins with, then passes on what it says."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        with suppress(OSError, EOFError, pickle.UnpicklingError):
-            self._process.stdin.write(content)
-            self._process.stdin.flush()
-            while True:
-                inbox.put((self, pickle.load(self._process.stdout)))
-        inbox.put((self, None))
+        try:
+            with suppress(OSError, EOFError, pickle.UnpicklingError):
+                self._process.stdin.write(content)
+                self._process.stdin.flush()
+                while True:
+                    inbox.put((self, pickle.load(self._process.stdout)))
+        finally:
+            inbox.put((self, None))
 
 
 def serve(stream: io.BufferedReader) -> None:

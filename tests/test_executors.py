@@ -36,6 +36,11 @@ def prepare(shared: int) -> Callable[[Any], Any]:
         if isinstance(item, Path):
             item.write_text(str(os.getpid()))
             time.sleep(600)
+        if isinstance(item, tuple):  # a process of a process, which holds what it has open
+            child = os.fork()
+            if child:
+                item[0].write_text(str(child))
+            time.sleep(600)
         return shared + item
 
     return work
@@ -92,6 +97,17 @@ def test_a_call_that_hangs_or_dies_is_ended_alone():
     assert found["hang"] == Failed("timeout", "it was ended after 1 seconds.")
     assert found["die"] == Failed("died", "its process ended with code 7; it may have run out of memory.")
     assert [found[i] for i in (1, 2, 3)] == [Done(11), Done(12), Done(13)]
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks processes up in /proc")
+def test_what_a_call_started_ends_with_it(tmp_path):
+    start = time.monotonic()
+    with Processes(prepare, 10, workers=1, seconds=lambda item: 2.0) as pool:
+        found = dict(pool.run([(tmp_path / "pid",), 1]))
+    assert found[1] == Done(11)
+    assert time.monotonic() - start < 60
+    child = Path("/proc") / (tmp_path / "pid").read_text()
+    _until(lambda: not child.is_dir() or "(zombie)" in (child / "status").read_text())
 
 
 def test_what_cannot_be_sent_is_refused_with_the_way_out():

@@ -50,6 +50,33 @@ def test_every_fidelity_and_metric_is_a_lesson_of_its_own() -> None:
     assert not ignored
 
 
+def test_who_was_stopped_early_is_no_winner() -> None:
+    """One search in which most were stopped: one lesson, its winner trained to the end; so is the next first pick."""
+    space = small_space()
+    tried = sorted(sampled(space, 24), key=toy_score, reverse=True)
+    long, short = Fidelity(9, 100, 2), Fidelity(1, 100, 2)
+    records = []
+    for i, made in enumerate(past_dataset(space, "d", [(c, toy_score(c)) for c in tried], fingerprint="d").records):
+        curve = [made.score - 8.0, *[made.score] * 8]  # all gain 8 after the first epoch
+        early = i >= 4
+        outcome = Outcome("complete", score=min(curve) if early else made.score, curve=curve[:1] if early else curve)
+        records.append(replace(made, fidelity=short if early else long, outcome=outcome))
+    past = PastDataset(past_dataset(space, "d", [], fingerprint="d").info, tuple(records))
+    (lesson,), ignored = lessons(Problem(space, past=(past,)))
+    assert not ignored
+    assert list(lesson.choices) == tried
+    assert favourite(Problem(space, past=(past,), dataset="d")) == tried[0]
+
+
+def test_of_several_lessons_of_a_dataset_the_largest_names_the_first_pick() -> None:
+    space = small_space()
+    tried = sampled(space, 24)
+    records = past_dataset(space, "d", [(c, toy_score(c)) for c in tried], fingerprint="d").records
+    few = [replace(r, fidelity=Fidelity(1, 50, 1), outcome=Outcome("complete", score=-r.score)) for r in records[:8]]
+    past = PastDataset(past_dataset(space, "d", [], fingerprint="d").info, (*records[8:], *few))
+    assert favourite(Problem(space, past=(past,), dataset="d")) == max(tried[8:], key=toy_score)
+
+
 def test_copies_are_heard_once() -> None:
     space = small_space()
     tried = [(c, toy_score(c)) for c in sampled(space, 12)]

@@ -9,11 +9,12 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from nas.controllers.base import identity
+from nas.controllers.curves import at_full_length
 from nas.surrogate import normal_scores
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 FEWEST_RECORDS = 5  # of a past dataset, to be ranked
 ELSEWHERE = "another search space"
+Scored: TypeAlias = "list[tuple[Record, float | None]]"  # trainings and what they came to, None where they diverged
 
 
 @dataclass(frozen=True)
@@ -95,15 +97,28 @@ def lessons(problem: Problem) -> tuple[list[Lesson], dict[str, str]]:
     return found, ignored
 
 
-def comparable(records: Sequence[Record]) -> list[list[Record]]:
-    """Returns groups of one metric and fidelity, the largest first, of what scored or diverged.
+def comparable(records: Sequence[Record]) -> list[Scored]:
+    """Returns groups of one metric and schedule, the largest first, of what scored or diverged, with their scores.
 
-    What a machine refused says nothing of the network, and is left out.
+    What a machine refused says nothing of the network, and is left out. What a search stopped early is ranked among
+    those that went on, at the score expected of it at full length; among each other the stopped would look like
+    winners.
     """
-    groups: dict[object, list[Record]] = {}
-    for record in records:
-        if record.status in ("complete", "diverged"):
-            groups.setdefault((record.metric, record.fidelity), []).append(record)
+    kept = [record for record in records if record.status in ("complete", "diverged")]
+    searches: dict[object, list[int]] = {}
+    for i, record in enumerate(kept):
+        thoroughness = (record.metric, record.fidelity.rows, record.fidelity.splits)
+        searches.setdefault((record.search, *thoroughness), []).append(i)
+    scores, schedule = [record.score for record in kept], [record.fidelity for record in kept]
+    for rows in searches.values():
+        longest = max(kept[i].fidelity.epochs for i in rows)
+        found, doubt = at_full_length([kept[i] for i in rows])
+        for i, score, unsure in zip(rows, found, doubt, strict=True):
+            if score is not None and np.isfinite(unsure):
+                scores[i], schedule[i] = score, replace(schedule[i], epochs=longest)
+    groups: dict[object, Scored] = {}
+    for record, score, fidelity in zip(kept, scores, schedule, strict=True):
+        groups.setdefault((record.metric, fidelity), []).append((record, score))
     return sorted(groups.values(), key=len, reverse=True)
 
 
@@ -113,29 +128,29 @@ def _of(name: str, past: PastDataset, space: SearchSpace) -> tuple[list[Lesson],
     here = [r for r in screened if r.space == space.name]
     taught: list[Lesson] = []
     flat = False
-    for records in comparable(here or screened):
-        scores = [r.score for r in records if r.score is not None]
+    for group in comparable(here or screened):
+        scores = [score for _, score in group if score is not None]
         flat = flat or len(scores) >= FEWEST_RECORDS
         if len(scores) >= FEWEST_RECORDS and len(set(scores)) > 1:
-            called = name if not taught else f"{name}, {_thoroughness(records[0])}"
-            lesson = _lesson(called, past.info, records, space, bool(here))
+            called = name if not taught else f"{name}, {_thoroughness([record for record, _ in group])}"
+            lesson = _lesson(called, past.info, group, space, bool(here))
             taught.append(replace(lesson, named=_named(past.records, lesson)))
     kept = list({lesson.name: lesson for lesson in taught}.values())
     return kept, "all trainings scored the same" if flat else f"fewer than {FEWEST_RECORDS} trainings"
 
 
-def _lesson(name: str, info: DatasetInfo, records: Sequence[Record], space: SearchSpace, here: bool) -> Lesson:
-    scores = normal_scores(np.array([-np.inf if r.score is None else r.score for r in records]))
+def _lesson(name: str, info: DatasetInfo, group: Scored, space: SearchSpace, here: bool) -> Lesson:
+    scores = normal_scores(np.array([-np.inf if score is None else score for _, score in group]))
     order = np.argsort(-scores, kind="stable")
-    best_first = tuple(records[i] for i in order)
+    best_first = tuple(group[i][0] for i in order)
     choices = tuple(_choices(r, space) if here else dict(r.choices) for r in best_first)
-    group = info.family or info.fingerprint
-    return Lesson(name, info.fingerprint, group, info.metafeatures, choices, scores[order], best_first, here)
+    family = info.family or info.fingerprint
+    return Lesson(name, info.fingerprint, family, info.metafeatures, choices, scores[order], best_first, here)
 
 
 def _named(records: Sequence[Record], lesson: Lesson) -> Choices | None:
     """What won on fresh splits, of what this lesson holds."""
-    one = lesson.records[0]
+    one = _longest(lesson.records)
     alike = (one.metric, one.fidelity.epochs, one.fidelity.rows)
     confirmed = [
         record
@@ -166,6 +181,11 @@ def _content(lesson: Lesson) -> str:
     return hashlib.sha256("\n".join(tried).encode()).hexdigest()
 
 
-def _thoroughness(record: Record) -> str:
-    f = record.fidelity
-    return f"{record.metric} after {f.epochs} epochs of {f.rows} rows"
+def _thoroughness(records: Sequence[Record]) -> str:
+    record = _longest(records)
+    return f"{record.metric} after {record.fidelity.epochs} epochs of {record.fidelity.rows} rows"
+
+
+def _longest(records: Sequence[Record]) -> Record:
+    """One that was not stopped early."""
+    return max(records, key=lambda record: record.fidelity.epochs)

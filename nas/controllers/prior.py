@@ -96,8 +96,10 @@ class Prior:
         if self.resemblance is not None and self.described:
             shares, distance = self.resemblance.shares(metafeatures)
             shares = self.resemblance.amount * shares
-        known = tuple(i for i, lesson in enumerate(self.lessons) if lesson.fingerprint in same)
-        return Expectation(self, shares, distance, known)
+        past = list(dict.fromkeys(lesson.fingerprint for lesson in self.lessons))
+        known = [i for i, lesson in enumerate(self.lessons) if lesson.fingerprint in same]
+        known.sort(key=lambda i: (past.index(self.lessons[i].fingerprint), -i))
+        return Expectation(self, shares, distance, tuple(known))
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Expectation:
         prior: What history teaches.
         shares: [T] how much is borrowed from each lesson for its likeness, zeros where nothing.
         distance: To the dataset it is most like.
-        same: Lessons of this very dataset or its kin.
+        same: Lessons of this very dataset or its kin: the latest dataset last, and of its lessons the largest.
     """
 
     prior: Prior
