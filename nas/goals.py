@@ -7,6 +7,7 @@ change neither.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from nas.architecture import Architecture
     from nas.dataset import Dataset
     from nas.model import Network
-    from nas.operations import Operation
     from nas.record import Record
+    from nas.space import SearchSpace
+    from nas.space.domain import Domain, Value
     from nas.training.resident import Fold
 
 COSTS = ("parameters", "size", "latency")
@@ -31,6 +33,7 @@ BYTES = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**
 MILLISECONDS = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
 WEIGHT_BYTES = 4  # an exported parameter is a float32
 GOLDEN = (5**0.5 - 1) / 2
+LONGEST = -2.2250738585072014e-308  # no number takes more characters
 
 
 @dataclass(frozen=True)
@@ -105,11 +108,15 @@ class Meter:
     Args:
         goals: What is wanted.
         data: All rows of the search, which preprocessing (part of the file) is fitted on.
-        operations: What the architectures use.
+        space: What the architectures are of.
+        metric: Name of what is maximised, which an exported file holds with the score.
     """
 
-    def __init__(self, goals: Goals, data: Dataset, operations: Mapping[str, Operation]) -> None:
-        self._goals, self._data, self._operations = goals, data, operations
+    def __init__(self, goals: Goals, data: Dataset, space: SearchSpace, metric: str) -> None:
+        self._goals, self._data, self._operations = goals, data, space.operations
+        paths = {path: domain for path, domain in space.decisions().items() if path.startswith("settings.")}
+        self._settings = {path.removeprefix("settings."): _longest(domain) for path, domain in paths.items()}
+        self._scores = {"metric": metric, "score": LONGEST}
         self._fold: Fold | None = None
         self._counted: dict[str, int] = {}
         self._known: dict[str, Footprint] = {}
@@ -154,21 +161,31 @@ class Meter:
         return self._goals.violation(self.footprint(architecture))
 
     def footprint(self, architecture: Architecture) -> Footprint:
-        """Returns what an architecture costs, by exporting it untrained (about a second)."""
+        """Returns what an architecture costs, by exporting it untrained (about a second).
+
+        No trained one is larger: the settings and the score that the file holds are the longest there can be, and no
+        two tensors are equal, of which the file would hold one.
+        """
         from nas.export import export
         from nas.training.fit import as_predictor
 
         if architecture.key not in self._known:
             network = self._network(architecture)
+            _make_unequal(network)
             with scratch() as folder:
-                report = export(as_predictor(network, self._all_rows), self._data, folder / "network.onnx")
+                predictor, path = as_predictor(network, self._all_rows), folder / "network.onnx"
+                report = export(predictor, self._data, path, settings=self._settings, scores=self._scores)
             parameters = sum(p.numel() for p in network.parameters())
             self._known[architecture.key] = Footprint(parameters, report.bytes, report.milliseconds_per_row or 0.0)
         return self._known[architecture.key]
 
     def front(self, records: Iterable[Record]) -> tuple[tuple[Record, Footprint], ...]:
-        """Returns the records that no other one beats in every objective, best score first, with what they cost."""
-        scored = sorted((r for r in records if r.score is not None), key=lambda r: (-(r.score or 0.0), r.number))
+        """Returns the records within the limits that no other such one beats in every objective, with what they cost.
+
+        Best score first. Records of an earlier search without limits may exceed them.
+        """
+        within = (r for r in records if r.score is not None and not self.violation(r.architecture))
+        scored = sorted(within, key=lambda r: (-(r.score or 0.0), r.number))
         points = [(-(r.score or 0.0), *self._costs(r.architecture)) for r in scored]
         kept = [
             record
@@ -207,6 +224,23 @@ class Meter:
         if self._fold is None:
             self._fold = Fold(self._data, np.arange(len(self._data)), None)
         return self._fold
+
+
+def _make_unequal(network: Network) -> None:
+    """Moves every number that training changes a little, as biases of zero would be one tensor in a file."""
+    import torch
+
+    drawn = torch.Generator().manual_seed(0)
+    changed = [tensor for tensor in network.parameters() if tensor.is_floating_point()]
+    changed += [tensor for name, tensor in network.named_buffers() if name.endswith(("running_mean", "running_var"))]
+    with torch.no_grad():
+        for tensor in changed:
+            tensor += 1e-3 * torch.rand(tensor.shape, generator=drawn).to(tensor)
+
+
+def _longest(domain: Domain) -> Value:
+    """The value of a domain that takes the most characters."""
+    return max(domain.values or (LONGEST,), key=lambda value: len(json.dumps(value)))
 
 
 def _dominates(p: Sequence[float], q: Sequence[float]) -> bool:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import nas
 from nas.errors import SearchError
 from nas.goals import Footprint, Goals, _dominates
-from nas.space import Choice, Integer, SearchSpace
+from nas.space import Choice, Float, Integer, SearchSpace
 
 QUICK = nas.Fidelity(epochs=2, rows=60, splits=2)
 
@@ -25,6 +25,18 @@ def widths() -> SearchSpace:
     space.add_output("y")
     for source, target in [("x", "a"), ("a", "b"), ("b", "y")]:
         space.add_edge(source, target)
+    return space
+
+
+def few(*widths: int) -> SearchSpace:
+    """One layer of a few widths, and a setting."""
+    space = SearchSpace("few widths")
+    space.add_input("x")
+    space.add_node("a", "linear", width=Choice(*widths))
+    space.add_output("y")
+    space.add_edge("x", "a")
+    space.add_edge("a", "y")
+    space.add_setting("weight_decay", Choice(0.01, 0.1))
     return space
 
 
@@ -93,6 +105,36 @@ def test_a_returned_network_keeps_its_limit_on_disk(tmp_path, controller):
     path = tmp_path / "network.onnx"
     result.export(path)
     assert path.stat().st_size <= limit
+
+
+def test_a_limit_is_kept_to_the_byte(tmp_path):
+    space = few(200)
+    space.add_setting("learning_rate", Float(0.01, 0.1, log=True))
+    options = {"space": space, "trials": 1, "history": None, "fidelity": QUICK}
+    size = nas.search(data(), **options).export(tmp_path / "network.onnx").bytes
+    for less in (1, 100):  # settings and score, which are not known before it is trained, are in the file too
+        with pytest.raises(SearchError, match="bytes are more than max_size"):
+            nas.search(data(), max_size=size - less, **options)
+    assert nas.search(data(), max_size=size + 100, **options).records
+
+
+def test_of_an_earlier_search_without_limits_only_what_keeps_them_is_returned(tmp_path):
+    space = few(8, 512, 4096)
+    options = {"space": space, "trials": 6, "controller": "random", "history": tmp_path / "h.db", "fidelity": QUICK}
+    assert len(nas.search(data(), **options).records) == 6
+    result = nas.search(data(), max_size="30kB", objectives=("score", "latency"), **options)
+    assert 1 <= len(result.front) <= 4
+    for record, footprint in result.front:
+        assert record.search != result.name  # known from the earlier search
+        report = result.choose(record).export(tmp_path / "network.onnx")
+        assert report.bytes <= footprint.size <= 30_000
+
+
+def test_a_latency_is_measured_and_one_nothing_can_keep_is_one_sentence():
+    options = {"space": few(8, 16), "trials": 1, "controller": "random", "history": None, "fidelity": QUICK}
+    with pytest.raises(SearchError, match=r"no candidate of \d+ kept the limits: .* ms a row .* max_latency, 1e-06"):
+        nas.search(data(), max_latency="1e-3us", **options)
+    assert len(nas.search(data(), max_latency="10s", **options).records) == 1
 
 
 def test_a_limit_nothing_can_keep_is_one_sentence(tmp_path):

@@ -51,7 +51,7 @@ ROOMS: dict[str, tuple[str, bool]] = {
         "architecture dataset metafeatures metrics model preprocess protocol record sketch space training",
         False,
     ),
-    "goals": ("architecture dataset export model operations placed record training", False),
+    "goals": ("architecture dataset export model placed record space training", False),
     "loop": (
         "architecture comparison controllers dataset evaluation executors goals metadataset metrics protocol record "
         "report result space sketch training search_spaces",

@@ -105,7 +105,6 @@ class Search:
         self.trials, self.seconds, self.seed = trials, seconds, seed
         Recipe.of(self.space.settings(self.space.default()))  # refuses a setting that no training knows
         self.goals = Goals.of(objectives, max_size, max_latency)
-        self._meter = Meter(self.goals, data, self.space.operations)
         self.fidelity = fidelity if isinstance(fidelity, Fidelity) else default_fidelity(self.dataset)
         self._rounds = (hyperband if fidelity == HYPERBAND else one_by_one)(self.fidelity.epochs)
         self.device = device_of(device)
@@ -130,6 +129,7 @@ class Search:
                 self.name, self.info, self.dataset, self.space, self.fidelity, seed, self.device, self.metric
             )
             self._evaluator.check()
+            self._meter = Meter(self.goals, data, self.space, self.metric.name)
             self._meter.check(self._architectures())
             self._executor = self._place()
             self._begin()
