@@ -1,6 +1,10 @@
-"""Numbers as people read them, wherever something is printed."""
+"""Numbers as people and other programs read them, wherever something is printed."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
 
 
 def short(value: float, digits: int = 3) -> str:
@@ -21,3 +25,14 @@ def in_time(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def finite(value: Any) -> Any:
+    """Returns ``value`` with numbers JSON has no word for (NaN, infinity) as None and numpy's numbers as Python's."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    if hasattr(value, "dtype"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

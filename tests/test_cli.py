@@ -87,6 +87,24 @@ def test_the_history_lists_and_shows_what_was_searched(houses, capsys, tmp_path)
     assert "`nas history list` shows them" in capsys.readouterr().err
 
 
+def test_what_is_unknown_is_null_in_json(tmp_path, capsys):
+    """One group to validate on says nothing of the error; JSON has no word for NaN."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=60), "group": np.arange(60) // 6})
+    frame["y"] = np.where(frame.a > 0, "up", "down")
+    frame[:48].to_csv(tmp_path / "train.csv", index=False)
+    frame[48:54].to_csv(tmp_path / "validation.csv", index=False)
+    words = ["search", str(tmp_path / "train.csv"), "--target", "y", "--groups", "group", "--controller", "random"]
+    words += ["--validation", str(tmp_path / "validation.csv"), "--trials", "1", "--history", "none", "--json"]
+    assert main(words) == 0
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    told = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert {row["error"] for row in told["comparison"]["contenders"]} == {None}
+
+
 def test_suggestions_are_contained_in_the_space(houses, capsys):
     assert main(["suggest", str(houses), "--target", "price", "-k", "3", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)

@@ -36,7 +36,7 @@ ROOMS: dict[str, tuple[str, bool]] = {
     "controllers": ("architecture space encoding record metadataset surrogate", False),
     "protocol": ("dataset metrics record training", False),
     "export": (
-        "architecture dataset draw layers model operations placed prediction preprocess",
+        "architecture dataset draw layers model operations placed prediction preprocess readable",
         True,
     ),
     "draw": ("architecture", False),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from nas.cli.arguments import Commands
-from nas.cli.text import clipped
+from nas.cli.text import as_json, clipped
 from nas.readable import short
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def _train(options: argparse.Namespace) -> int:
             except HistoryError as error:
                 why = str(error)
     if options.json:
-        print(json.dumps(found.to_dict(), indent=1))
+        print(as_json(found.to_dict()))
     elif found.worth is not None:
         print(found.worth)
     elif why:
@@ -96,7 +95,7 @@ def _test(options: argparse.Namespace) -> int:
         if not options.json:
             print(_line(each), flush=True)
     if options.json:
-        print(json.dumps([each.to_dict() for each in tested], indent=1))
+        print(as_json([each.to_dict() for each in tested]))
     elif len(tested) > 1:
         counts = {word: sum(each.verdict == word for each in tested) for word in ("helped", "harmed", "no difference")}
         print(", ".join(f"{word} {count}" for word, count in counts.items()) + f" of {len(tested)} datasets")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 
 from nas.cli.arguments import Commands
 from nas.cli.searches import add_place, names_of, one_of, opened
+from nas.cli.text import as_json
 
 
 def add(commands: Commands) -> None:
@@ -27,7 +27,7 @@ def _report(options: argparse.Namespace) -> int:
     with opened(options) as history:
         content = content_of(history, one_of(names_of(history), options.search))
     if options.json:
-        print(json.dumps(content.to_dict(), indent=1))
+        print(as_json(content.to_dict()))
         return 0
     path = write(content, options.out or _file_name(content.info.name))
     print(f"wrote {path} ({path.stat().st_size / 1e3:.0f} kB): {len(content.trials):,} trials of {content.info.name}")

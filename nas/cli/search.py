@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -12,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from nas.cli.arguments import TEST_FRACTION, Commands, add_data, history_of, loaded
-from nas.cli.text import heading, settings_text, trial_line
+from nas.cli.text import as_json, heading, settings_text, trial_line
 from nas.metrics import sign_of
 from nas.readable import in_time
 
@@ -54,7 +53,7 @@ def _search(options: argparse.Namespace) -> int:
         return 0
     with redirect_stdout(sys.stderr):
         outcome = _run(options)
-    print(json.dumps(outcome, indent=1))
+    print(as_json(outcome))
     return 0
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from nas.cli.arguments import TEST_FRACTION, Commands, add_data, history_of, loaded
-from nas.cli.text import clipped, settings_text
+from nas.cli.text import as_json, clipped, settings_text
 
 
 def add(commands: Commands) -> None:
@@ -34,7 +33,7 @@ def _suggest(options: argparse.Namespace) -> int:
             {"architecture": s.architecture.to_dict(), "settings": dict(s.settings), "choices": s.choices}
             for s in found
         ]
-        print(json.dumps(rows, indent=1))
+        print(as_json(rows))
     else:
         for number, s in enumerate(found, 1):
             print(f"{number:3d}  {clipped(s.architecture.summary(), 58):58s}  {settings_text(s.settings)}")

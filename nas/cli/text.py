@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 from nas.metrics import display, sign_of
-from nas.readable import short
+from nas.readable import finite, short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
     from nas.record import Record
 
 SCORE, WHAT = 30, 52  # columns
+
+
+def as_json(value: Any) -> str:
+    """Returns JSON in lines, with null for a number that is none."""
+    return json.dumps(finite(value), indent=1, allow_nan=False)
 
 
 def heading(record: Record) -> str:

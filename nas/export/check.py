@@ -7,7 +7,6 @@ difference back; its file takes its place only when everything was right.
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nas.errors import ExportError
+from nas.readable import finite
 
 if TYPE_CHECKING:
     from nas.dataset import Dataset
@@ -179,20 +179,9 @@ def metadata(
     return {
         "schema": data.schema(),
         "architecture": predictor.network.architecture.to_dict(),
-        "settings": _finite(dict(settings)),
-        "scores": _finite(dict(scores)),
+        "settings": finite(dict(settings)),
+        "scores": finite(dict(scores)),
     }
-
-
-def _finite(value: Any) -> Any:
-    """Returns ``value`` with numbers JSON has no word for (NaN, infinity) as None and numpy's numbers as Python's."""
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def reason_of(error: BaseException) -> str:

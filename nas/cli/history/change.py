@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas.cli.arguments import Commands
 from nas.cli.searches import add_place, names_of, opened
+from nas.cli.text import as_json
 from nas.readable import in_bytes
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def _forget(options: argparse.Namespace) -> int:
         removed = history.forget(search) if search else history.forget_dataset(dataset)
         place, copies = history.place, history.older_copies()
     if options.json:
-        print(json.dumps({**asdict(removed), "older_copies": list(map(str, copies))}, indent=1))
+        print(as_json({**asdict(removed), "older_copies": list(map(str, copies))}))
         return 0
     what = [f"search {name}" for name in removed.searches] + [f"dataset {name}" for name in removed.datasets]
     print(f"forgot {', '.join(what)} and {removed.records} records in {place}; what is learned from now on lacks them")
@@ -60,7 +60,7 @@ def _export(options: argparse.Namespace) -> int:
     size = path.stat().st_size
     told = reveals(options.anonymous)
     if options.json:
-        print(json.dumps({"file": str(path), "bytes": size, **sizes, "reveals": told}, indent=1))
+        print(as_json({"file": str(path), "bytes": size, **sizes, "reveals": told}))
     else:
         print(f"wrote {path}: {_counted(**sizes)}, {in_bytes(size)}\nit reveals: {told}")
     return 0
@@ -84,7 +84,7 @@ def _take(options: argparse.Namespace, other: MetaDataset) -> int:
     with _writable(options, must_exist=False) as history:
         merged, place = history.merge(other), history.place
     if options.json:
-        print(json.dumps(asdict(merged), indent=1))
+        print(as_json(asdict(merged)))
         return 0
     print(_taken(merged, other.place, place))
     for name, new in merged.renamed.items():

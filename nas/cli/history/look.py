@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from nas.cli.arguments import Commands
 from nas.cli.searches import add_place, names_of, one_of, opened
-from nas.cli.text import heading, settings_text, trial_line
+from nas.cli.text import as_json, heading, settings_text, trial_line
 
 if TYPE_CHECKING:
     from nas.metadataset.audit import Audit
@@ -49,7 +48,7 @@ def _list(options: argparse.Namespace) -> int:
         ]
         place, notice = history.place, history.notice
     if options.json:
-        print(json.dumps(rows, indent=1))
+        print(as_json(rows))
         return 0
     print(f"{place}: {len(rows)} searches, {sum(counts.values())} records")
     if notice:
@@ -66,7 +65,7 @@ def _show(options: argparse.Namespace) -> int:
         name = one_of(names_of(history), options.search)
         records = history.records(search=name)
     if options.json:
-        print(json.dumps([record.to_dict() for record in records], indent=1))
+        print(as_json([record.to_dict() for record in records]))
         return 0
     print(f"{name}: {len(records)} records")
     for purpose, title in (("screen", "trials"), ("confirm", "finalists on fresh splits")):
@@ -96,7 +95,7 @@ def _audit(options: argparse.Namespace) -> int:
     with opened(options) as history:
         found, place = audit(together(shipped_past(), history.past()), info), history.place
     if options.json:
-        print(json.dumps(asdict(found) | ({} if heard is None else {"heard": dict(heard.weights)}), indent=1))
+        print(as_json(asdict(found) | ({} if heard is None else {"heard": dict(heard.weights)})))
         return 0
     print(_audit_text(found, place))
     if heard is not None:
