@@ -231,11 +231,11 @@ def _make_unequal(network: Network) -> None:
     import torch
 
     drawn = torch.Generator().manual_seed(0)
-    changed = [tensor for tensor in network.parameters() if tensor.is_floating_point()]
-    changed += [tensor for name, tensor in network.named_buffers() if name.endswith(("running_mean", "running_var"))]
+    trained = set(dict(network.named_parameters()))
     with torch.no_grad():
-        for tensor in changed:
-            tensor += 1e-3 * torch.rand(tensor.shape, generator=drawn).to(tensor)
+        for name, tensor in network.state_dict().items():  # shares the network's memory
+            if tensor.is_floating_point() and (name in trained or name.endswith(("running_mean", "running_var"))):
+                tensor.add_(1e-3 * torch.rand(tensor.shape, generator=drawn).to(tensor))
 
 
 def _longest(domain: Domain) -> Value:
