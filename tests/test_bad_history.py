@@ -141,12 +141,12 @@ def test_a_bad_history_costs_little_and_says_what_was_not_heard(name: str) -> No
 
 
 def test_a_history_in_the_wrong_direction_is_noticed_and_said() -> None:
-    """Every dataset of the past says the contrary of the truth, with one voice: most searches find out in a dozen
-    trainings. One may be caught where all it trains is equally bad, which nothing but history could tell it."""
+    """Every dataset of the past says the contrary of the truth, with one voice, and what they recommend is all equally
+    bad: each search finds out by the one training that history would not have chosen."""
     past = tuple(tried(f"d{i}", lambda c: -toy_score(c), seed=i) for i in range(4))
     runs = [searched(past, seed) for seed in range(SEEDS)]
     assert all(regrets[0] > 0.5 for regrets, _ in runs)
-    assert np.median([regrets[-1] for regrets, _ in runs]) < 0.05
+    assert all(regrets[-1] < 0.05 for regrets, _ in runs)
     notes = "\n".join(runs[0][1].notes)
     assert "right sign" in notes or "hardly believed" in notes
     assert "rank correlation -" in notes

@@ -4,7 +4,8 @@
    its meta-features. Evaluation 1 is its favourite, or the earlier winner where this dataset has been searched before.
 2. From then on every way of believing history (nas/controllers/beliefs.py) is weighed by prior mass x marginal
    likelihood, and expected improvement is averaged with those weights. A misleading history loses its weight within a
-   few trainings; that it says the contrary of the truth is a belief too.
+   few trainings; that it says the contrary of the truth is a belief too. Where only what history prefers
+   was trained, nothing weighs it yet: evaluation 5 is then one that it does not.
 
 Without history: the space's default, four random choices, then the scratch model alone.
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from nas.space import Choices
 
 RANDOM_START = 5  # evaluations without a model where there is no history, the default among them
+UNTESTED = 4  # trainings after which history must have been tested
 SHALLOW = 0.3  # variance added to scores of another fidelity than that of most evaluations
 
 
@@ -194,6 +196,9 @@ class MetaController:
             return self._favour(group), []
         observed = self._observations(seen)
         parts = posterior(self._expectation.beliefs(), observed)
+        contrast = self._contrast(group, seen)
+        if (contrast & free).any():
+            return contrast * rng.random(len(group)), parts
         worth = improvement(parts, observed, self._pool.seen_from(group, seen.group), free)
         return worth + 1e-12 * worth.max() * rng.random(len(worth)), parts
 
@@ -211,10 +216,28 @@ class MetaController:
             worth[[identity(choices) == default for choices in group.choices]] = 2.0
         return worth
 
+    def _contrast(self, group: Group, seen: Seen) -> np.ndarray:
+        """[m] which candidates would tell whether history is right; none where its word has been tested already.
+
+        While all that was trained is of the half that history prefers, equally good and equally bad look alike: one of
+        the other half, drawn at random, is what history that is right survives and history that misleads does not.
+        """
+        known = self._expectation.same  # history of these very rows needs no test
+        if not self._expectation.tasks or known or len(seen.z) < UNTESTED:
+            return np.zeros(len(group), dtype=bool)
+        foretold = self._foretold(group)
+        middle = float(np.median(foretold))
+        untested = bool((self._foretold(seen.group) >= middle).all())
+        return (foretold < middle) & untested
+
+    def _foretold(self, group: Group) -> np.ndarray:
+        """What history expects of candidates [m], before any is trained."""
+        trusting = [belief for belief in self._expectation.beliefs() if belief.trust > 0]
+        return np.zeros(len(group)) + sum(b.mass * b.trust * group.means[b.mean] for b in trusting)
+
     def _favour(self, group: Group) -> np.ndarray:
         """What history expects; earlier winners on this very dataset or its kin come first, the latest before all."""
-        beliefs = self._expectation.beliefs()
-        worth = np.zeros(len(group)) + sum(b.mass * b.trust * group.means[b.mean] for b in beliefs if b.trust > 0)
+        worth = self._foretold(group)
         space, lessons = self._problem.space, self.prior.lessons
         for latest, i in enumerate(self._expectation.same, 1):
             winner = identity(space.adapt(lessons[i].winners[0]))
