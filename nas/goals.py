@@ -32,6 +32,7 @@ COSTS = ("parameters", "size", "latency")
 BYTES = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
 MILLISECONDS = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
 WEIGHT_BYTES = 4  # an exported parameter is a float32
+FEW, NEAR = 5, 3.0  # smallest architectures timed; times the limit that noise and what is not among them may explain
 GOLDEN = (5**0.5 - 1) / 2
 LONGEST = -2.2250738585072014e-308  # no number takes more characters
 
@@ -123,18 +124,32 @@ class Meter:
         self._cap = math.inf
 
     def check(self, drawn: Iterable[Architecture]) -> None:
-        """Refuses a ``max_size`` that none of ``drawn``, architectures of the space, comes near.
+        """Refuses limits that none of ``drawn``, architectures of the space, comes near.
+
+        Otherwise a search would export hundreds of candidates before it gave up.
 
         Raises:
-            SearchError: If the weights of the smallest alone are larger.
+            SearchError: If the weights of the smallest alone are larger than ``max_size``, or if the fastest of the
+                smallest few takes more than ``NEAR`` times ``max_latency``.
         """
-        if self._goals.max_size is None:
+        if self._goals.max_size is None and self._goals.max_latency is None:
             return
-        sizes = [WEIGHT_BYTES * self._parameters(architecture) for architecture in drawn]
-        if min(sizes) > self._goals.max_size:
+        smallest = sorted(drawn, key=self._parameters)
+        least = WEIGHT_BYTES * self._parameters(smallest[0])
+        if self._goals.max_size is not None and least > self._goals.max_size:
             raise SearchError(
-                f"no candidate of {len(sizes)} kept the limits: the smallest has {min(sizes):,} bytes of weights, more "
+                f"no candidate of {len(smallest)} kept the limits: the smallest has {least:,} bytes of weights, more "
                 f"than max_size, {self._goals.max_size:,.0f}; allow more, or search a space with smaller widths."
+            )
+        if self._goals.max_latency is not None:
+            fastest = math.inf
+            for architecture in smallest[:FEW]:
+                fastest = min(fastest, self.footprint(architecture).latency)
+                if fastest <= NEAR * self._goals.max_latency:
+                    return
+            raise SearchError(
+                f"no candidate comes near the limits: the fastest of the smallest takes {fastest:.3g} ms a row, more "
+                f"than max_latency, {self._goals.max_latency:.3g}; allow more, or search a space with fewer operations."
             )
 
     def turn(self, number: int, drawn: Iterable[Architecture]) -> None:

@@ -142,6 +142,14 @@ def test_a_limit_nothing_can_keep_is_one_sentence(tmp_path):
         nas.search(data(), space=widths(), trials=2, controller="evolution", history=None, max_size=50)
 
 
+def test_a_latency_nothing_comes_near_is_refused_before_anything_is_stored(tmp_path):
+    path = tmp_path / "h.db"
+    with pytest.raises(SearchError, match=r"fastest of the smallest takes .* ms a row, .* max_latency, 1e-06"):
+        nas.search(data(), space=widths(), trials=2, controller="random", history=path, max_latency=1e-6)
+    with nas.MetaDataset.open(path) as history:
+        assert not history.searches()
+
+
 def test_several_objectives_give_the_candidates_that_no_other_beats():
     result = nas.search(
         data(),

@@ -207,6 +207,17 @@ def test_an_interruption_gives_the_best_so_far_and_the_same_call_goes_on(tmp_pat
     assert len(run(tmp_path / "h.db", controller=Interrupted).records) == 6
 
 
+def test_an_interruption_before_the_first_trial_is_no_complaint_about_seconds(tmp_path):
+    from nas.controllers.random import RandomController
+
+    class Interrupted(RandomController):
+        def ask(self, count=1):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "h.db", controller=Interrupted)
+
+
 def test_failing_candidates_are_outcomes_and_the_search_goes_on(tmp_path):
     result = run(tmp_path / "h.db", space=_broken_space("linear", "broken"), controller="random", trials=6)
     statuses = {r.choices["a"]: r.outcome.status for r in result.records}

@@ -90,10 +90,10 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
             print(f"note: {note}")
         print(running.controller.explain().line, flush=True)
         _print_trials(running, options.trials)
+        for note in running.notes[len(notes) :]:
+            print(f"note: {note}")
         print("training the best again on fresh splits", flush=True)
         result = running.finish()
-    for note in result.notes[len(notes) :]:
-        print(f"note: {note}")
     print(result.explain().line)
     print(_found(result), flush=True)
     saved = result.export(options.export) if options.export else None

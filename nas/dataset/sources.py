@@ -136,7 +136,7 @@ def _from_name(data: str | Path, target: str | None) -> Source:
 def _from_frame(frame: Any, target: str | None, name: str) -> Source:
     names = table.column_names(frame)
     if target is None:
-        raise DataError(f"target= must name the column of {name} to predict; Columns: {table.listing(names)}.")
+        raise DataError(f"target must name the column of {name} to predict, one of {table.listing(names)}.")
     if str(target) not in names:
         one = (
             " It was read as one column: cells are separated by a comma, semicolon, tab or |."

@@ -181,12 +181,21 @@ class Search:
     # ---- the trials --------------------------------------------------------------------------------------------
 
     def run(self) -> Iterator[Record]:
-        """Yields the record of every trial when it is committed; those of an earlier call first."""
+        """Yields the record of every trial when it is committed; those of an earlier call first.
+
+        Raises:
+            KeyboardInterrupt: Where it comes before the first trial has ended; later ones end the trials with a note.
+        """
         try:
             yield from self._replayed()
             yield from self._trained()
         except KeyboardInterrupt:
-            self.notes.append(f"interrupted after {len(self.records)} of {self.trials} trials; the same call goes on")
+            if not self.records:
+                raise
+            self.notes.append(
+                f"interrupted after {len(self.records)} of {self.trials} trials: the best of them is the result (again "
+                "Ctrl-C ends at once); the same call goes on with the others"
+            )
         if refused := self._proposals.refused:
             self.notes.append(f"{len(refused)} candidates were not trained: {refused[-1]}, for example")
         if self._proposals.exhausted and not refused:
