@@ -49,7 +49,7 @@ def main() -> None:
 
 def timed(data: Dataset, trials: int) -> dict[str, Any]:
     """Returns what was foretold of one search, and what it took."""
-    with tempfile.TemporaryDirectory() as folder, Search(data, trials=trials, storage=Path(folder) / "h.db") as search:
+    with tempfile.TemporaryDirectory() as folder, Search(data, trials=trials, history=Path(folder) / "h.db") as search:
         before = os.getloadavg()[0]
         foretold = search.estimate()
         started, used = time.monotonic(), time.process_time()
