@@ -195,12 +195,8 @@ class Meter:
         return self._known[architecture.key]
 
     def front(self, records: Iterable[Record]) -> tuple[tuple[Record, Footprint], ...]:
-        """Returns the records within the limits that no other such one beats in every objective, with what they cost.
-
-        Best score first. Records of an earlier search without limits may exceed them.
-        """
-        within = (r for r in records if r.score is not None and not self.violation(r.architecture))
-        scored = sorted(within, key=lambda r: (-(r.score or 0.0), r.number))
+        """Returns the records that no other one beats in every objective, best score first, with what they cost."""
+        scored = sorted((r for r in records if r.score is not None), key=lambda r: (-(r.score or 0.0), r.number))
         points = [(-(r.score or 0.0), *self._costs(r.architecture)) for r in scored]
         kept = [
             record

@@ -301,8 +301,7 @@ class Search:
         complete = [r for r in complete if r.fidelity == self.fidelity] or complete  # or all were stopped early
         if not complete:
             raise SearchError(_nothing_trained(self.records, self._proposals.refused))
-        within = (record for record in complete if not self._meter.violation(record.architecture))
-        finalists = list(islice(within, FINALISTS))
+        finalists = list(islice(self._within(complete), FINALISTS))
         if not finalists:
             raise SearchError(f"no candidate keeps the limits: {self._meter.violation(complete[0].architecture)}.")
         confirmed = self._confirmed(finalists)
@@ -322,7 +321,7 @@ class Search:
             device=self.device,
             metric=self.metric,
             explanation=self.controller.explain(),
-            front=self._meter.front(complete) if len(self.goals.objectives) > 1 else (),
+            front=self._meter.front(self._within(complete)) if len(self.goals.objectives) > 1 else (),
             objectives=self.goals.objectives,
             costs=self._meter.costs(self.records) if len(self.goals.objectives) > 1 else {},
             notes=tuple(self.notes),
@@ -331,6 +330,10 @@ class Search:
         account = account_at_end(result, Account.from_dict(self._kept.account)).to_dict()
         self._kept = self._histories.storage.add_search(replace(self._kept, finished=finished, account=account))
         return result
+
+    def _within(self, records: Sequence[Record]) -> Iterator[Record]:
+        """Those that keep the limits: what was trained here was measured before, and need not be as fast again."""
+        return (r for r in records if r.search == self.name or not self._meter.violation(r.architecture))
 
     # ---- inside ------------------------------------------------------------------------------------------------
 
