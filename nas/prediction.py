@@ -174,7 +174,7 @@ def _parse(content: bytes, name: str) -> onnx.ModelProto:
         model = onnx.load_model_from_string(content)
     except DecodeError as error:
         raise ExportError(
-            f"{name} must be a whole ONNX file, but it is damaged or of another format; export it again."
+            f"{name} must be a whole .onnx file, but it is damaged or of another format; export the network as .onnx."
         ) from error
     if model.functions or model.training_info:  # a few lines of functions can stand for millions of operations
         raise ExportError(f"{name} must be a plain network, but defines functions of its own; export it again.")

@@ -239,6 +239,12 @@ def test_one_class_is_refused_in_one_sentence():
         NASClassifier(**QUICK).fit(X, ["a"] * 5 + ["b"] * 5, sample_weight=[0] * 5 + [1] * 5)
 
 
+@pytest.mark.parametrize("kind", [list, np.array, lambda words: np.array(words, dtype=object)])
+def test_words_are_no_regression_target(kind):
+    with pytest.raises(NasError, match="a regression target must be numbers"):
+        NASRegressor(trials=1).fit(np.zeros((20, 2)), kind(["cheap", "dear"] * 10))
+
+
 def test_a_fit_that_fails_leaves_no_half_of_an_earlier_one():
     X, y = load_iris(return_X_y=True)
     fitted = NASClassifier(**QUICK).fit(X, y)

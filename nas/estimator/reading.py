@@ -18,6 +18,7 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.validation import validate_data
 
 from nas.dataset.table import as_frame
+from nas.errors import DataError
 
 TRAINING = 2  # rows a fit needs at least
 PLAIN = (str, bytes, numbers.Real, Decimal, np.bool_, datetime.date, datetime.timedelta, np.datetime64, np.timedelta64)
@@ -70,7 +71,12 @@ def read_rows(estimator: BaseEstimator, X: Any, columns: Sequence[str] | None) -
 
 def read_target(estimator: BaseEstimator, y: Any, numeric: bool) -> np.ndarray:
     """Returns the target, shape (rows,); ValueError where it is missing, has gaps, or more than one column."""
-    found: np.ndarray = validate_data(estimator, y=y, y_numeric=numeric)
+    try:
+        found: np.ndarray = validate_data(estimator, y=y, y_numeric=numeric)
+    except ValueError as error:
+        if numeric and "could not convert string" in str(error):
+            raise DataError(f"a regression target must be numbers ({error}); use NASClassifier for classes.") from error
+        raise
     return found
 
 
