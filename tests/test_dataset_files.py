@@ -164,7 +164,7 @@ def test_frames_that_cannot_be_learned():
     f = frame()
     assert "did you mean 'label'" in error_of(f, target="lable")
     assert "Columns: id, age" in error_of(f, target="lable")
-    assert "target=" in error_of(f)
+    assert "target must name the column of the table to predict" in error_of(f)
     assert "none is left" in error_of(f[["constant", "empty", "label"]], target="label")
     assert "occurs 2 times" in error_of(pd.DataFrame([[1, 2, 0], [3, 4, 1]], columns=["a", "a", "y"]), target="y")
     assert "holds a list" in error_of(pd.DataFrame({"a": [[1], [2]], "y": [0, 1]}), target="y")
