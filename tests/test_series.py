@@ -26,7 +26,7 @@ from nas.preprocess import Preprocess
 from nas.record import Fidelity
 from search_spaces import default_for, series
 
-SHARED = Path("/work/shared/datasets/series")
+SHARED = Path(__file__).parents[2] / "shared" / "datasets" / "series"
 
 
 def waves(rows=40, channels=2, steps=24, seed=0, short=False):
