@@ -20,7 +20,7 @@ def build(shape: tuple[int, ...]) -> Any:
             what = (place / "what").read_text() if (place / "what").exists() else ""
             if what:
                 (place / f"pid {os.getpid()}").touch()
-            while what == "hang":
+            while what == "hang" and not (place / "let go").exists():
                 time.sleep(0.01)
             return x
 

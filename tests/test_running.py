@@ -63,9 +63,10 @@ def test_a_worker_that_is_killed_costs_one_candidate(tmp_path):
 
     def kill() -> None:
         until(lambda: list(tmp_path.glob("pid *")))
-        (tmp_path / "what").write_text("")
         killed.append(int(next(tmp_path.glob("pid *")).name.split()[1]))
         os.kill(killed[0], signal.SIGKILL)
+        (tmp_path / "what").write_text("")
+        (tmp_path / "let go").touch()  # another one may hang as well
 
     killer = threading.Thread(target=kill)
     killer.start()
