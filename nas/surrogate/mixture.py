@@ -192,6 +192,7 @@ def expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -
     return np.maximum(deviation * (u * ndtr(u) + density), 0.0)
 
 
+@np.errstate(invalid="ignore")  # some BLAS kernels raise the flag in 32-bit products of finite numbers
 def _means(parts: Sequence[Part], asked: Candidates, seen: Observations) -> list[tuple[np.ndarray, np.ndarray]]:
     """E z [m] and its derivative by c [m] of every part; one matrix product for all that share a roughness."""
     kind = asked.k.dtype
