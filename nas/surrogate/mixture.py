@@ -192,7 +192,7 @@ def expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -
     return np.maximum(deviation * (u * ndtr(u) + density), 0.0)
 
 
-@np.errstate(invalid="ignore")  # some BLAS kernels raise the flag in 32-bit products of finite numbers
+@np.errstate(invalid="ignore")  # raised now and then by a product whose result is finite, as is asserted
 def _means(parts: Sequence[Part], asked: Candidates, seen: Observations) -> list[tuple[np.ndarray, np.ndarray]]:
     """E z [m] and its derivative by c [m] of every part; one matrix product for all that share a roughness."""
     kind = asked.k.dtype
@@ -211,6 +211,7 @@ def _means(parts: Sequence[Part], asked: Candidates, seen: Observations) -> list
         if part.belief.trust:
             slope = slope + kind.type(part.belief.trust) * asked.means[part.belief.mean]
         found.append((known[0] + kind.type(part.c) * slope, slope))
+        assert np.isfinite(found[-1]).all(), "what is expected of a candidate is a number"
     return found
 
 
