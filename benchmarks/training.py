@@ -418,7 +418,7 @@ def _pruned(pruner: HistoryPruner, curves: Sequence[Sequence[float]]) -> tuple[l
         stop = next((e for e in pruner.rungs(epochs) if pruner.stops(e, epochs, [curve[:e]])), epochs)
         used += stop
         if stop == epochs:
-            pruner.tell(curve)
+            pruner.tell(curve, epochs)
         assert pruner.best is not None
         spent.append(used)
         bests.append(float(pruner.best[-1]))

@@ -111,7 +111,7 @@ class Processes:
     ) -> None:
         if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
             raise SearchError(f"`workers >= 1` must be a whole number, but got {workers=}.")
-        self._content = _sendable(prepare, shared)
+        self._content = pickle.dumps(sys.path) + _sendable((prepare, shared))
         self._most, self._threads = workers, threads
         self._seconds = seconds or (lambda item: float("inf"))
         self._workers: list[_Worker] = []
@@ -216,6 +216,7 @@ class _Worker:
         self.busy = self.ready = False
         self.deadline = time.monotonic() + STARTING
         self._item: Any = None
+        self._written = b""
         self._begun, self._seconds = 0.0, seconds
         self._ear = threading.Thread(target=self._listen, args=(content, inbox), daemon=True)
         self._ear.start()
@@ -227,7 +228,7 @@ class _Worker:
 
     def begin(self, item: Any) -> None:
         """Takes an item, which is sent once the process has loaded."""
-        self.busy, self._item = True, item
+        self.busy, self._item, self._written = True, item, _sendable(item)
         if self.ready:
             self._send()
 
@@ -263,7 +264,7 @@ class _Worker:
         self.deadline = self._begun + self._seconds(self._item)
         assert self._process.stdin is not None
         with suppress(OSError):  # it has ended, which is about to be heard
-            pickle.dump(self._item, self._process.stdin)
+            self._process.stdin.write(self._written)
             self._process.stdin.flush()
 
     def _listen(self, content: bytes, inbox: queue.SimpleQueue[Any]) -> None:
@@ -326,16 +327,15 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
 
-def _sendable(prepare: Prepare, shared: Any) -> bytes:
-    """Returns what a process begins with, as bytes."""
+def _sendable(what: object) -> bytes:
+    """Returns what another process can read."""
     written = io.BytesIO()
-    pickle.dump(sys.path, written)
     try:
-        _Pickler(written).dump((prepare, shared))
+        _Pickler(written).dump(what)
     except Exception as error:
         raise SearchError(
-            f"another process cannot be sent what it needs ({_words(error)}); define operations and metrics in a "
-            "module, not in the script itself, as a lambda or inside a function, or use one worker."
+            f"another process cannot be sent what it needs ({_words(error)}); define operations, metrics and pruners "
+            "in a module, not in the script itself, as a lambda or inside a function, or use one worker."
         ) from error
     return written.getvalue()
 

@@ -64,7 +64,7 @@ def study_of(
     short = {one for one in fidelities if any(one < other for other in fidelities)}
     fresh = {(r.architecture.key, _frozen(r.settings)): r for r in ordered if r.purpose == "confirm"}
     ranges = {path: domain.distribution() for path, domain in _ranges(trials, domains or {}).items()}
-    with _quiet():
+    with quiet():
         study = optuna.create_study(
             storage=storage,
             study_name=name or (ordered[0].search if ordered else None),
@@ -187,8 +187,8 @@ def _frozen(settings: Mapping[str, Value]) -> tuple[tuple[str, Value], ...]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps Optuna's notices of our own study to ourselves; the user's setting returns at once."""
+def quiet() -> Iterator[None]:
+    """Keeps Optuna's notices of our own studies to ourselves; the user's setting returns at once."""
     import optuna
 
     level = optuna.logging.get_verbosity()

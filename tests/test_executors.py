@@ -111,7 +111,7 @@ def test_what_a_call_started_ends_with_it(tmp_path):
 
 
 def test_what_cannot_be_sent_is_refused_with_the_way_out():
-    with pytest.raises(SearchError, match="define operations and metrics in a module"):
+    with pytest.raises(SearchError, match="define operations, metrics and pruners in a module"):
         Processes(prepare, lambda: 0, workers=2)
     with pytest.raises(SearchError, match="workers >= 1"):
         Processes(prepare, workers=0)

@@ -54,7 +54,7 @@ ROOMS: dict[str, tuple[str, bool]] = {
     "goals": ("architecture dataset export model placed record space training", False),
     "loop": (
         "architecture comparison controllers dataset evaluation executors goals metadataset metrics protocol record "
-        "report result space sketch training search_spaces",
+        "report result space sketch study training search_spaces",
         False,
     ),
     "estimator": ("controllers dataset loop metadataset model operations placed preprocess record result space", False),

@@ -151,7 +151,7 @@ def test_what_is_defined_in_a_test_cannot_be_sent(tmp_path):
     wave = nas.Operation("wave", 1, lambda shape: None, shape=lambda shape: shape)
     space = small_space()
     space.operations = nas.BUILTIN | {"wave": wave}
-    with pytest.raises(SearchError, match=r"define operations and metrics in a module.* or use one worker"):
+    with pytest.raises(SearchError, match=r"define operations, metrics and pruners in a module.* or use one worker"):
         run(tmp_path / "h.db", space=space, workers=2)
     with MetaDataset.open(tmp_path / "h.db") as stored:
         assert not stored.searches()

@@ -47,7 +47,8 @@ def test_history_stops_what_never_came_back_and_spares_what_did():
     assert pruner.stops(10, 20, [(float("nan"),) * 10]) == set()  # it ends by itself
     assert list(pruner.rungs(20)) == [2, 3, 4, 6, 7, 9, 10, 12, 14, 16]
     assert list(pruner.rungs(1)) == []
-    pruner.tell((-0.2, float("nan")))
+    pruner.tell((-0.2, float("nan")), 2)
+    pruner.tell((-0.1, -0.05), 20)  # it was stopped
     assert pruner.best is not None
     assert pruner.best[-1] == best[-1]
     scaled = HistoryPruner([[7.0 * curve for curve in search] for search in curves[1:]], 7.0 * best)
@@ -69,7 +70,7 @@ def test_history_saves_epochs_and_seldom_loses_the_winner():
             stop = next((e for e in pruner.rungs(20) if pruner.stops(e, 20, [tuple(curve[:e])])), 20)
             used, full = used + stop, full + 20
             if stop == 20:
-                pruner.tell(curve)
+                pruner.tell(curve, 20)
         assert pruner.best is not None
         kept += pruner.best[-1] == max(curve[-1] for curve in curves[held_out])
     assert used < 0.5 * full

@@ -30,7 +30,11 @@ def add(commands: Commands) -> None:
     command.add_argument("--seconds", type=float, help="end the search early after this time")
     command.add_argument("--candidate-seconds", type=float, metavar="S", help="end a candidate that takes longer")
     command.add_argument("--workers", type=int, default=1, help="candidates trained at the same time (%(default)s)")
-    command.add_argument("--fidelity", choices=("hyperband",), help="train in groups and stop most of each early")
+    command.add_argument(
+        "--fidelity",
+        choices=("hyperband", "history"),
+        help="train in groups and stop most of each early, or stop what has little chance by past learning curves",
+    )
     command.add_argument("--metric", metavar="NAME", help="a scorer of scikit-learn to maximise, such as roc_auc")
     command.add_argument(
         "--controller", default="meta", help="meta, reinforce, maml, evolution, random or tpe (%(default)s)"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from numbers import Integral, Real
-from typing import TYPE_CHECKING
+from numbers import Integral, Number, Real
+from typing import TYPE_CHECKING, TypeAlias
 
 from nas.dataset import Dataset
 from nas.errors import DataError, SearchError, nearest
@@ -14,10 +14,13 @@ from nas.metrics import Metric, find_metric
 from nas.record import Fidelity
 
 if TYPE_CHECKING:
+    from optuna.pruners import BasePruner
+
     from nas.space import SearchSpace
 
 MetricSpec = str | Callable[..., float] | Metric | None
-HYPERBAND = "hyperband"
+FidelitySpec: TypeAlias = "Fidelity | str | BasePruner | None"
+HYPERBAND, HISTORY = "hyperband", "history"
 FEWEST = 10
 """Rows a search needs: with fewer, two or three rows would decide which network is best."""
 LARGEST_SEED = 2**62  # what follows from a seed still fits into a database's integers
@@ -36,17 +39,34 @@ def check_types(space: object, fidelity: object, seconds: object, candidate_seco
     from nas.space import SearchSpace
 
     number = int | float
-    if isinstance(fidelity, str) and fidelity != HYPERBAND:
-        raise SearchError(f"`fidelity` must be a Fidelity, {HYPERBAND!r} or left out, but got {fidelity!r}.")
-    expected = (("space", space, SearchSpace), ("fidelity", fidelity, Fidelity | str), ("seconds", seconds, number))
+    _check_fidelity(fidelity)
+    expected = (("space", space, SearchSpace), ("seconds", seconds, number))
     for name, value, kind in (*expected, ("candidate_seconds", candidate_seconds, number)):
         if value is not None and not isinstance(value, kind):
-            wanted = {"space": "SearchSpace", "fidelity": "Fidelity"}.get(name, "number")
+            wanted = "SearchSpace" if name == "space" else "number"
             hint = _spaces_like(value) if name == "space" and isinstance(value, str) else ""
             raise SearchError(f"`{name}` must be a {wanted} or left out, but got {value!r}.{hint}")
     for name, limit in (("seconds", seconds), ("candidate_seconds", candidate_seconds)):
         if isinstance(limit, number) and not limit > 0:
             raise SearchError(f"`{name} > 0` must hold, but got {name}={limit!r}; leave it out for no limit.")
+
+
+def _check_fidelity(fidelity: object) -> None:
+    if (
+        fidelity is None
+        or isinstance(fidelity, Fidelity)
+        or (isinstance(fidelity, str) and fidelity in (HYPERBAND, HISTORY))
+    ):
+        return
+    if not isinstance(fidelity, str | bool | Number):
+        from optuna.pruners import BasePruner
+
+        if isinstance(fidelity, BasePruner):
+            return
+    raise SearchError(
+        f"`fidelity` must be a Fidelity, {HYPERBAND!r}, {HISTORY!r}, a pruner of Optuna or left out, but got "
+        f"{fidelity!r}."
+    )
 
 
 def _spaces_like(word: str) -> str:

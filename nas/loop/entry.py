@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 from nas.dataset import Dataset, load
 from nas.evaluation import describe
-from nas.loop.arguments import MetricSpec, default_space, set_aside, whole
+from nas.loop.arguments import FidelitySpec, MetricSpec, default_space, set_aside, whole
 from nas.loop.running import Search, controller_of
 from nas.metadataset.histories import YOURS, Histories, Source
-from nas.record import Fidelity
 from nas.result import Result
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def search(
     storage: Source = None,
     name: str | None = None,
     seed: int = 0,
-    fidelity: Fidelity | str | None = None,
+    fidelity: FidelitySpec = None,
     workers: int = 1,
     candidate_seconds: float | None = None,
     metric: MetricSpec = None,
@@ -91,7 +90,9 @@ def search(
         seed: Decides splits, initial weights and the controller's draws.
         fidelity: Epochs, rows and splits of an evaluation; chosen for the size of the data unless given. With
             ``"hyperband"`` candidates are trained in groups, and most of a group stop early (Li et al. 2018): each one
-            counts as a trial, and is recorded at the epochs it was trained for.
+            counts as a trial, and is recorded at the epochs it was trained for. With ``"history"`` a candidate
+            stops whose chance to become the best is small by the learning curves of past searches; with a pruner of
+            Optuna, which is asked after every epoch, one that it stops.
         workers: Candidates trained at the same time, each in a process of its own on one thread. With several, what is
             asked for next depends on which of them ends first: the result is then not the same every time. Operations
             and metrics of your own must be defined in a module, not in the script itself.

@@ -10,7 +10,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import count, islice, takewhile
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from nas.evaluation import Evaluator, Group, describe, now, trainer
 from nas.executors import Done, Failed, Here, Processes
 from nas.goals import Goals, Meter
 from nas.loop.arguments import (
-    HYPERBAND,
+    FidelitySpec,
     MetricSpec,
     check_types,
     default_space,
@@ -37,8 +37,9 @@ from nas.loop.arguments import (
 )
 from nas.loop.estimate import TIMED, pace
 from nas.loop.proposals import Proposals
+from nas.loop.stopping import Stopping
 from nas.metadataset.histories import YOURS, Histories, Source
-from nas.protocol import FINALISTS, default_fidelity, hyperband, one_by_one
+from nas.protocol import FINALISTS, default_fidelity
 from nas.record import Cost, DatasetInfo, Fidelity, Outcome, PastDataset, Record, SearchInfo, digest_of
 from nas.report import Account, account_at_end, account_at_start
 from nas.result import Result
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
     from nas.architecture import Architecture
     from nas.controllers import Controller, ControllerSpec
-    from nas.space import SearchSpace
+    from nas.space import Choices, SearchSpace
 ASKING, LOADING = 0.1, 4.0  # seconds a controller takes for a choice, and a process until it can train, about
 WORKERS = 1024  # processes at most
 GRACE = 5.0  # seconds after its time in which a candidate in a process of its own may still stop by itself
@@ -83,7 +84,7 @@ class Search:
         storage: Source = None,
         name: str | None = None,
         seed: int = 0,
-        fidelity: Fidelity | str | None = None,
+        fidelity: FidelitySpec = None,
         workers: int = 1,
         candidate_seconds: float | None = None,
         metric: MetricSpec = None,
@@ -106,7 +107,7 @@ class Search:
         Recipe.of(self.space.settings(self.space.default()))  # refuses a setting that no training knows
         self.goals = Goals.of(objectives, max_size, max_latency)
         self.fidelity = fidelity if isinstance(fidelity, Fidelity) else default_fidelity(self.dataset)
-        self._rounds = (hyperband if fidelity == HYPERBAND else one_by_one)(self.fidelity.epochs)
+        self._stopping = Stopping(fidelity, self.fidelity.epochs)
         self.device = device_of(device)
         self.records: list[Record] = []
         self.notes: list[str] = list(self.dataset.dropped)
@@ -163,7 +164,9 @@ class Search:
         paced = pace(self._evaluator, likely)
         at_once = min(self.workers, os.cpu_count() or 1)
         loading = LOADING if isinstance(self._executor, Processes) else 0.0
-        seconds = sum(self._rounds.at(n)[0].share for n in range(done, self.trials)) * paced.screening / at_once
+        seconds = (
+            sum(self._stopping.rounds.at(n)[0].share for n in range(done, self.trials)) * paced.screening / at_once
+        )
         seconds += (self.trials - done) * (ASKING + self._measuring())
         if self.seconds is not None:
             seconds = min(seconds, self.seconds)
@@ -216,12 +219,10 @@ class Search:
         own = {record.number: record for record in self._own if record.purpose == "screen"}
         self._spent = sum(record.outcome.cost.seconds for record in own.values())
         while (number := len(self.records)) in own and number < self.trials:
-            last = min(number + self._rounds.at(number)[1], self.trials)
+            last = min(number + self._stopping.rounds.at(number)[1], self.trials)
             group = [own[n] for n in takewhile(own.__contains__, range(number, last))]
-            self._meter.turn(number, self._architectures())
-            self._proposals.next(len(group), recorded={self._evaluator.key(record.choices) for record in group})
-            self.records += group
-            self._proposals.tell(group)
+            self._asked(number, len(group), recorded={self._evaluator.key(record.choices) for record in group})
+            self._tell(group)
             yield from group
 
     def _trained(self) -> Iterator[Record]:
@@ -255,18 +256,32 @@ class Search:
 
     def _next_group(self, number: int, pending: Sequence[str]) -> Group | None:
         """What is trained as trial ``number`` and those after it, None where the space has no more."""
-        bracket, size = self._rounds.at(number)
+        size = min(self._stopping.rounds.at(number)[1], self.trials - number)
+        choices = self._asked(number, size, pending)
+        return self._evaluator.group(choices, self._stopping.pruner(number, len(choices))) if choices else None
+
+    def _asked(
+        self, number: int, count: int, pending: Collection[str] = (), recorded: Collection[str] = ()
+    ) -> list[Choices]:
+        """The candidates for trial ``number`` and those after it; what is known of others is told on the way."""
         self._meter.turn(number, self._architectures())
-        choices = self._proposals.next(min(size, self.trials - number), pending)
-        return self._evaluator.group(choices, bracket.pruner if len(choices) > 1 else None) if choices else None
+        before = len(self._proposals.hits)
+        choices = self._proposals.next(count, pending, recorded)
+        self._stopping.tell([hit for hit in self._proposals.hits[before:] if hit.search != self.name])
+        return choices
+
+    def _tell(self, records: Sequence[Record]) -> None:
+        """Passes on what came of candidates."""
+        self.records += records
+        self._proposals.tell(records)
+        self._stopping.tell(records)
 
     def _kept_group(self, group: Group, result: Done | Failed) -> list[Record]:
         """The records of a group, committed and told."""
         places = zip(group.choices, count(len(self.records)), self._outcomes(result), strict=False)
         records = [self._evaluator.screened(*place) for place in places]
         self._histories.storage.append(records)
-        self.records += records
-        self._proposals.tell(records)
+        self._tell(records)
         return records
 
     def _outcomes(self, result: Done | Failed) -> list[Outcome]:
@@ -356,7 +371,7 @@ class Search:
             "fidelity": self.fidelity.to_dict(),
             "controller": spec_name(self._spec),
             "precision": precision(self.dataset.kind, self.device),
-            **({"schedule": HYPERBAND} if self._rounds.brackets[0].size > 1 else {}),
+            **({"schedule": self._stopping.schedule} if self._stopping.schedule else {}),
             **self.goals.to_dict(),
         }
 
@@ -367,11 +382,13 @@ class Search:
         storage = self._histories.storage
         begun = storage.search(self.name)
         nameless = {"controller": is_nameless(self._spec), "metric": has_no_name(self.metric)}
+        nameless["pruner"] = self._stopping.nameless
         for what in [what for what, is_so in nameless.items() if is_so and begun is not None]:
             self.notes.append(f"continues {self.name!r}; if the {what} is another one now, pass name=")
         snapshot = self._histories.snapshot(begun.snapshot_last if begun else None)
         past = self.past = self._histories.past(snapshot.last, without=self.name)
         self._tell_kin(past)
+        self.notes += filter(None, [self._stopping.learn(past)])
         space = self.space if self.goals.plain else self.space.within(self._meter.allows)
         self.controller = controller_of(
             self._spec, space, self.seed, past, self.info, self._histories.priors

@@ -79,17 +79,22 @@ class HistoryPruner:
         self.complete: list[_Curve] = []
         self._chances = _learned(past)
         if best is not None:
-            self.tell(best)
+            self.tell(best, len(best))
 
     @property
     def best(self) -> np.ndarray | None:
         """The best complete curve of this search, as its best score so far at each epoch."""
         return max(self.complete, key=lambda curve: curve.end).values if self.complete else None
 
-    def tell(self, curve: Curve) -> None:
-        """Takes a complete curve of this search."""
-        if _usable(curve):
-            self.complete.append(_Curve(curve, len(curve)))
+    @property
+    def knows(self) -> bool:
+        """Whether the past sufficed for a rule; without one nothing is stopped."""
+        return bool(self._chances)
+
+    def tell(self, curve: Curve, epochs: int) -> None:
+        """Takes a curve of this search on a schedule of ``epochs``; a shorter one was stopped, and says nothing."""
+        if len(curve) == epochs and _usable(curve):
+            self.complete.append(_Curve(curve, epochs))
 
     def restart(self) -> None:
         """Forgets the curves of this search, not those of the past."""
