@@ -39,12 +39,14 @@ class Group:
         candidates: What they describe.
         pruner: Stops some of them early.
         stop: For finalists: the epoch after which they are scored, on fresh splits.
+        epochs: Of the schedule, where it is only timed.
     """
 
     choices: tuple[Choices, ...]
     candidates: tuple[Candidate, ...]
     pruner: Pruner | None = None
     stop: int | None = None
+    epochs: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +66,11 @@ class Circumstances:
 
     def limit(self, group: Group) -> float | None:
         """Returns the seconds each candidate of a group may take; finalists have more splits to be trained on."""
-        if self.seconds is None or group.stop is None:
-            return self.seconds
-        return self.seconds * max(1.0, CONFIRM_SPLITS / self.fidelity.splits)
+        return None if self.seconds is None else self.seconds * self.share(group)
+
+    def share(self, group: Group) -> float:
+        """Returns how many times the work of a screening each candidate of a group is at most."""
+        return 1.0 if group.stop is None else max(1.0, CONFIRM_SPLITS / self.fidelity.splits)
 
 
 def thorough(fidelity: Fidelity) -> Fidelity:
@@ -94,7 +98,7 @@ def trainer(given: Circumstances) -> Callable[[Group], list[Outcome]]:
         return train_on(
             folds(group.stop is not None),
             group.candidates,
-            given.fidelity.epochs,
+            group.epochs or given.fidelity.epochs,
             seed=given.seed,
             operations=given.operations,
             stop_epoch=group.stop,
@@ -134,9 +138,9 @@ class Evaluator:
         """Returns what two screenings share exactly if they are the same computation."""
         return self._key(self._candidate(choices), self.fidelity, self.seed)
 
-    def group(self, choices: Sequence[Choices], pruner: Pruner | None = None) -> Group:
-        """Returns candidates as they are trained."""
-        return Group(tuple(choices), tuple(map(self._candidate, choices)), pruner)
+    def group(self, choices: Sequence[Choices], pruner: Pruner | None = None, *, epochs: int | None = None) -> Group:
+        """Returns candidates as they are trained; with ``epochs`` on a schedule of so many, to be timed."""
+        return Group(tuple(choices), tuple(map(self._candidate, choices)), pruner, epochs=epochs)
 
     def circumstances(self, seconds: float | None = None) -> Circumstances:
         """Returns what trainings depend on besides; ``seconds`` are what screening a candidate may take."""

@@ -27,6 +27,7 @@ Prepare = Callable[[Any], Callable[[Any], Any]]
 """what all calls share -> function of an item; of a module, so that another process can import it."""
 
 STARTING = 300.0  # seconds a process may take to load before it counts as hanging
+LISTENING = 1.0  # seconds for what a process said before it ended
 STARTS = 3  # processes in a row that may end while they load
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _CHILD = """import pickle, sys
@@ -220,6 +221,7 @@ class _Worker:
         self._begun, self._seconds = 0.0, seconds
         self._ear = threading.Thread(target=self._listen, args=(content, inbox), daemon=True)
         self._ear.start()
+        threading.Thread(target=self._watch, args=(inbox,), daemon=True).start()
 
     @property
     def seconds(self) -> float:
@@ -252,8 +254,8 @@ class _Worker:
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
         code = self._process.wait()
-        self._ear.join()
-        for pipe in (self._process.stdin, self._process.stdout):
+        self._ear.join(LISTENING)
+        for pipe in () if self._ear.is_alive() else (self._process.stdin, self._process.stdout):
             assert pipe is not None
             with suppress(OSError):
                 pipe.close()
@@ -279,6 +281,12 @@ class _Worker:
                     inbox.put((self, pickle.load(self._process.stdout)))
         finally:
             inbox.put((self, None))
+
+    def _watch(self, inbox: queue.SimpleQueue[Any]) -> None:
+        """In a thread: notices its end, also where something it started holds on to what it spoke through."""
+        self._process.wait()
+        self._ear.join(LISTENING)
+        inbox.put((self, None))
 
 
 def serve(stream: io.BufferedReader) -> None:

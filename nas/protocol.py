@@ -87,6 +87,10 @@ class Rounds:
             place -= bracket.size
         raise AssertionError("a place within a round is within one of its brackets")
 
+    def whole(self, trials: int) -> int:
+        """Returns how many trials there are when the bracket of the last one is complete."""
+        return trials - 1 + self.at(trials - 1)[1]
+
 
 def one_by_one(epochs: int) -> Rounds:
     """Returns the rounds of a search that trains every candidate to the end."""

@@ -40,6 +40,8 @@ def prepare(shared: int) -> Callable[[Any], Any]:
             child = os.fork()
             if child:
                 item[0].write_text(str(child))
+            if child and "die" in item:
+                os._exit(7)
             time.sleep(600)
         return shared + item
 
@@ -106,6 +108,18 @@ def test_what_a_call_started_ends_with_it(tmp_path):
         found = dict(pool.run([(tmp_path / "pid",), 1]))
     assert found[1] == Done(11)
     assert time.monotonic() - start < 60
+    child = Path("/proc") / (tmp_path / "pid").read_text()
+    _until(lambda: not child.is_dir() or "(zombie)" in (child / "status").read_text())
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks processes up in /proc")
+def test_a_process_that_died_is_noticed_though_what_it_started_lives(tmp_path):
+    start = time.monotonic()
+    with Processes(prepare, 10, workers=1) as pool:  # nothing is ended for taking long
+        found = dict(pool.run([(tmp_path / "pid", "die"), 1]))
+    assert time.monotonic() - start < 60
+    assert [each.kind for each in found.values() if isinstance(each, Failed)] == ["died"]
+    assert found[1] == Done(11)
     child = Path("/proc") / (tmp_path / "pid").read_text()
     _until(lambda: not child.is_dir() or "(zombie)" in (child / "status").read_text())
 

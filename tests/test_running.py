@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from nas.evaluation import trainer
 from nas.loop import Search
 from nas.metadataset import MetaDataset
 from nas.protocol import hyperband as hyperband_rounds
-from nas.record import Fidelity
+from nas.record import Cost, Fidelity
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +86,7 @@ def options(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_a_candidate_that_hangs_is_ended_and_the_search_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr("nas.loop.running.GRACE", 0.5)
+    monkeypatch.setattr("nas.loop.place.GRACE", 0.5)
     (tmp_path / "what").write_text("hang")
     space = space_of("hanging", "linear")
     result = nas.search(data(), space=space, trials=4, candidate_seconds=3, **options(tmp_path))
@@ -95,6 +96,39 @@ def test_a_candidate_that_hangs_is_ended_and_the_search_goes_on(tmp_path, monkey
     assert ("hanging", "complete") not in ends
     assert all("ended after" in r.outcome.message for r in result.records if r.choices["a"] == "hanging")
     assert result.best.choices["a"] == "linear"
+
+
+def test_what_hangs_while_it_is_timed_is_ended_before_the_first_trial(tmp_path, monkeypatch):
+    monkeypatch.setattr("nas.loop.place.GRACE", 0.5)
+    (tmp_path / "what").write_text("hang")
+    with Search(
+        nas.load(data()), space=space_of("hanging"), trials=2, candidate_seconds=0.5, **options(tmp_path)
+    ) as search:
+        assert 0 < search.estimate() < 600
+        assert not search.records
+
+
+def test_without_a_limit_processes_wait_long_but_not_for_ever(tmp_path, monkeypatch):
+    """The first may take an hour, later ones ten minutes or twenty times the slowest; here both in small."""
+    monkeypatch.setattr("nas.loop.place.GRACE", 0.5)
+    monkeypatch.setattr("nas.loop.place.FIRST", 2.0)
+    monkeypatch.setattr("nas.loop.place.HANGING", 1.0)
+    (tmp_path / "what").write_text("hang")
+    result = nas.search(data(), space=space_of("hanging", "linear"), trials=6, workers=2, **options(tmp_path))
+    ends = {(r.choices["a"], r.status) for r in result.records}
+    assert ends == {("hanging", "timeout"), ("linear", "complete")}
+    with Search(nas.load(data()), space=small_space(), trials=1, workers=2, **options(tmp_path)) as search:
+        group = search._evaluator.group([search.space.default()])
+        patience = search._executor._seconds
+        monkeypatch.undo()
+        assert patience(group) == 3605
+        search.records = list(result.records[:1])
+        for seconds, allowed in ((1.0, 605), (100.0, 2005)):
+            outcome = replace(result.records[0].outcome, cost=Cost(seconds))
+            search.records = [replace(result.records[0], outcome=outcome)]
+            assert patience(group) == allowed
+            assert patience(replace(group, stop=3)) == 5 + 2 * (allowed - 5)
+        assert patience(search._evaluator.group([search.space.default()], epochs=2)) == 65
 
 
 SCRIPT = """
@@ -205,7 +239,11 @@ def test_hyperband_interrupted_is_hyperband_continued(tmp_path, nine_epochs):
             for _ in zip(range(cut), search.run(), strict=False):
                 pass
         assert trace(hyperband(folder)) == trace(whole)
-    assert trace(hyperband(tmp_path / "grown.db", trials=6))[0] == trace(hyperband(tmp_path / "grown.db"))[0][:6]
+    for trials, complete in ((6, 9), (10, 14), (17, 17)):
+        grown = hyperband(tmp_path / "grown.db", trials=trials)
+        assert len(grown.records) == complete  # a group is never trained in part
+    assert trace(grown) == trace(whole)
+    assert "Hyperband trains whole groups: 9 trials rather than 6" in hyperband(tmp_path / "g.db", trials=6).notes
 
 
 def test_rounds_are_those_of_the_paper():
@@ -213,20 +251,22 @@ def test_rounds_are_those_of_the_paper():
     rounds = hyperband_rounds(9)
     assert [(b.size, b.rungs) for b in rounds.brackets] == [(9, (1, 3)), (5, (3,)), (1, ()), (1, ()), (1, ())]
     assert [rounds.at(n)[1] for n in (0, 8, 9, 13, 14, 16, 17)] == [9, 1, 5, 1, 1, 1, 9]
+    assert [rounds.whole(n) for n in (1, 9, 10, 14, 15, 18)] == [9, 9, 14, 14, 15, 26]
     assert rounds.brackets[0].share == pytest.approx((9 * 1 + 3 * 2 + 1 * 6) / (9 * 9))
     assert [b.rungs for b in hyperband_rounds(2).brackets] == [()]
 
 
 def test_hyperband_in_two_processes_is_hyperband(tmp_path, nine_epochs):
     result = hyperband(tmp_path / "h.db", workers=2, trials=10)
-    assert [record.number for record in result.records] == list(range(10))
+    assert [record.number for record in result.records] == list(range(14))
     assert sorted(record.fidelity.epochs for record in result.records)[:6] == [1] * 6
-    assert len({record.key for record in result.records}) == 10
+    assert len({record.key for record in result.records}) == 14
 
 
-def test_a_group_that_hangs_costs_only_the_one_that_does(tmp_path, monkeypatch, nine_epochs):
-    monkeypatch.setattr("nas.loop.running.GRACE", 0.5)
+def test_a_group_that_hangs_costs_only_the_one_that_does(tmp_path, monkeypatch):
+    monkeypatch.setattr("nas.loop.place.GRACE", 0.5)
     (tmp_path / "what").write_text("hang")
+    monkeypatch.setattr("nas.loop.running.default_fidelity", lambda dataset: replace(NINE, epochs=3))
     more = options(tmp_path) | {"fidelity": "hyperband", "space": space_of("hanging", "linear"), "seed": 2}
     result = nas.search(data(), trials=3, candidate_seconds=2, **more)
     statuses = {(r.choices["a"], r.status) for r in result.records}

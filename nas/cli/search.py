@@ -93,7 +93,7 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         for note in notes:
             print(f"note: {note}")
         print(running.controller.explain().line, flush=True)
-        _print_trials(running, options.trials)
+        _print_trials(running)
         for note in running.notes[len(notes) :]:
             print(f"note: {note}")
         print("training the best again on fresh splits", flush=True)
@@ -130,13 +130,13 @@ def _opening(running: Search, rows: int) -> str:
     )
 
 
-def _print_trials(running: Search, trials: int) -> None:
+def _print_trials(running: Search) -> None:
     """One line a trial, below a progress bar where there is a terminal."""
     from tqdm import tqdm
 
     warm = any(running.controller.explain().weights.values())
     best: Record | None = None
-    with tqdm(total=trials, unit="trial", leave=False, disable=None) as bar:
+    with tqdm(total=running.trials, unit="trial", leave=False, disable=None) as bar:
         for record in running.run():
             short = record.fidelity != running.fidelity
             is_best = record.score is not None and not short and (best is None or record.score > (best.score or 0.0))

@@ -78,7 +78,8 @@ def search(
         test: Rows set aside, as a fraction or in a form of ``data``; their score is reported once, from a network that
             never saw them.
         space: The search space; chosen for the data unless given.
-        trials: Trainings of new candidates in total, >= 1. What is known already does not count.
+        trials: Trainings of new candidates in total, >= 1. What is known already does not count. Hyperband completes
+            the group of the last one, so that a search that is continued is as one that was longer from the start.
         seconds: No new trial begins after that time, earlier calls counted in; the result then depends on the machine's
             speed.
         controller: ``meta``, ``reinforce``, ``maml``, ``evolution``, ``random``, ``tpe``, a sampler of Optuna, or a
@@ -98,6 +99,8 @@ def search(
             and metrics of your own must be defined in a module, not in the script itself.
         candidate_seconds: What a candidate may take; one that takes longer, also one that hangs, is ended and counts as
             failed. For that even one worker is a process of its own; the result then depends on the machine's speed.
+            Without it, several workers still end one that takes 20 times as long as the longest so far and at least ten
+            minutes (the first ones: an hour); in this process nothing ends one that hangs.
         metric: What is maximised, and chooses the best epoch: a scorer of scikit-learn or its name, such as ``roc_auc``
             or ``neg_mean_absolute_error``, or a function ``(estimator, X, y) -> float``; the Brier score, or the RMSE
             over the target's deviation, is minimised unless it is given.
@@ -146,7 +149,7 @@ def search(
         max_latency=max_latency,
         device=device,
     )
-    with running, tqdm(total=trials, desc=dataset.name, unit="trial", disable=None) as bar:
+    with running, tqdm(total=running.trials, desc=dataset.name, unit="trial", disable=None) as bar:
         for _ in running.run():
             bar.update()
         return running.finish()

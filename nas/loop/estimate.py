@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.evaluation import Evaluator
+from nas.executors import Executor, Failed
 from nas.protocol import CONFIRM_SPLITS
 
 if TYPE_CHECKING:
     from nas.space import Choices
 
-TIMED, TIMING = 8, 4.0  # candidates timed at most, and the seconds after which no further one is
+TIMED, ENOUGH = 8, 4.0  # candidates timed at most, and the seconds after which no further one is
+TIMING = 60.0  # seconds after which one that is timed in a process of its own is ended
 ABREAST = 0.5  # cost of a split of a finalist in those of a screening: more are side by side, and they stop earlier
 
 
@@ -30,18 +32,20 @@ class Pace:
     confirmation: float
 
 
-def pace(evaluator: Evaluator, likely: Sequence[Choices]) -> Pace:
+def pace(evaluator: Evaluator, likely: Sequence[Choices], executor: Executor) -> Pace:
     """Returns how fast candidates are trained, by timing the first of ``likely`` ones, or random ones.
 
     The space's default is trained for one epoch and for a quarter of the schedule: what an epoch takes and what a
-    training takes besides follow from the two. The others are trained for that quarter.
+    training takes besides follow from the two. The others are trained for that quarter. One that hangs is ended by an
+    ``executor`` that can do so, and counts for ``TIMING`` seconds.
     """
-    rng, clock = np.random.default_rng(evaluator.seed), _clock(evaluator)
+    rng, clock = np.random.default_rng(evaluator.seed), _clock(evaluator, executor)
     default, epochs = evaluator.space.default(), evaluator.fidelity.epochs
     likely = list(likely) or [evaluator.space.sample(rng) for _ in range(TIMED)]
     few = max(2, epochs // 4)
-    clock(default, 1)  # torch loads much when it is first used
-    end = time.perf_counter() + TIMING
+    if (first := clock(default, 1)) >= TIMING:  # torch loads much when it is first used
+        return Pace(first, first)  # it hangs, so that nothing else need be timed
+    end = time.perf_counter() + ENOUGH
     one = clock(default, 1)
     epoch = max(0.0, min(one, (clock(default, few) - one) / (few - 1)))
     besides = one - epoch
@@ -54,17 +58,11 @@ def pace(evaluator: Evaluator, likely: Sequence[Choices]) -> Pace:
     return Pace(screening, ABREAST * more * screening)
 
 
-def _clock(evaluator: Evaluator) -> Callable[[Choices, int], float]:
+def _clock(evaluator: Evaluator, executor: Executor) -> Callable[[Choices, int], float]:
     """Returns what says how many seconds a candidate takes for so many epochs."""
-    from nas.training import folds_of, train_on
-
-    given = evaluator.circumstances()
-    splits = given.data.splits(given.fidelity.splits, given.seed)
-    folds = folds_of(given.data, splits, given.fidelity, seed=given.seed, device=given.device)
 
     def seconds(choices: Choices, epochs: int) -> float:
-        candidates, started = evaluator.group([choices]).candidates, time.perf_counter()
-        train_on(folds, candidates, epochs, seed=given.seed, operations=given.operations, metric=given.metric)
-        return time.perf_counter() - started
+        ((_, result),) = executor.run([evaluator.group([choices], epochs=epochs)])
+        return max(result.seconds, TIMING) if isinstance(result, Failed) else float(result.value[0].cost.seconds)
 
     return seconds

@@ -19,8 +19,8 @@ import numpy as np
 
 from nas.dataset import Dataset
 from nas.errors import SearchError
-from nas.evaluation import Evaluator, Group, describe, now, trainer
-from nas.executors import Done, Failed, Here, Processes
+from nas.evaluation import Evaluator, Group, describe, now
+from nas.executors import Done, Failed, Processes
 from nas.goals import Goals, Meter
 from nas.loop.arguments import (
     FidelitySpec,
@@ -36,11 +36,12 @@ from nas.loop.arguments import (
     whole,
 )
 from nas.loop.estimate import TIMED, pace
+from nas.loop.place import outcomes, place_of
 from nas.loop.proposals import Proposals
 from nas.loop.stopping import Stopping
 from nas.metadataset.histories import YOURS, Histories, Source
 from nas.protocol import FINALISTS, default_fidelity
-from nas.record import Cost, DatasetInfo, Fidelity, Outcome, PastDataset, Record, SearchInfo, digest_of
+from nas.record import DatasetInfo, Fidelity, PastDataset, Record, SearchInfo, digest_of
 from nas.report import Account, account_at_end, account_at_start
 from nas.result import Result
 from nas.sketch import KIN, kinship
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from nas.space import Choices, SearchSpace
 ASKING, LOADING = 0.1, 4.0  # seconds a controller takes for a choice, and a process until it can train, about
 WORKERS = 1024  # processes at most
-GRACE = 5.0  # seconds after its time in which a candidate in a process of its own may still stop by itself
 SIZES = 64  # random architectures that show what sizes a space has
 
 
@@ -98,16 +98,17 @@ class Search:
         from nas.training import Recipe
 
         check_types(space, fidelity, seconds, candidate_seconds)
-        self.workers, self.candidate_seconds = whole("workers", workers, 1, WORKERS), candidate_seconds
+        self.workers = whole("workers", workers, 1, WORKERS)
         self.whole = data
         self.dataset, self.test = set_aside(data, test)
         self.metric = metric_for(metric, self.dataset)
         self.space = space or default_space(self.dataset)
-        self.trials, self.seconds, self.seed = trials, seconds, seed
+        self.seconds, self.seed = seconds, seed
         Recipe.of(self.space.settings(self.space.default()))  # refuses a setting that no training knows
         self.goals = Goals.of(objectives, max_size, max_latency)
         self.fidelity = fidelity if isinstance(fidelity, Fidelity) else default_fidelity(self.dataset)
         self._stopping = Stopping(fidelity, self.fidelity.epochs)
+        self.trials = self._stopping.rounds.whole(trials)
         self.device = device_of(device)
         self.records: list[Record] = []
         self.notes: list[str] = list(self.dataset.dropped)
@@ -115,6 +116,8 @@ class Search:
             self.notes.append(
                 "finalists are confirmed on the validation rows they were chosen on; test rows would tell more"
             )
+        if self.trials > trials:
+            self.notes.append(f"Hyperband trains whole groups: {self.trials} trials rather than {trials}")
         if self.workers > 1:
             self.notes.append("with several workers the same call may find another network: who ends first is chance")
         self._spec = controller
@@ -132,7 +135,7 @@ class Search:
             self._evaluator.check()
             self._meter = Meter(self.goals, data, self.space, self.metric.name)
             self._meter.check(self._architectures())
-            self._executor = self._place()
+            self._executor = place_of(self._evaluator, self.workers, candidate_seconds, self._slowest)
             self._begin()
         except BaseException:
             self._histories.close()
@@ -161,7 +164,7 @@ class Search:
         if done >= self.trials:
             return 0.0
         likely = self.controller.ask(TIMED) if isinstance(self._spec, str) else []
-        paced = pace(self._evaluator, likely)
+        paced = pace(self._evaluator, likely, self._executor)
         at_once = min(self.workers, os.cpu_count() or 1)
         loading = LOADING if isinstance(self._executor, Processes) else 0.0
         seconds = (
@@ -171,6 +174,10 @@ class Search:
         if self.seconds is not None:
             seconds = min(seconds, self.seconds)
         return loading + seconds + math.ceil(FINALISTS / at_once) * paced.confirmation
+
+    def _slowest(self) -> float:
+        """The most seconds a screening took so far."""
+        return max((record.outcome.cost.seconds for record in self.records), default=0.0)
 
     def _measuring(self) -> float:
         """Seconds it takes to see whether a candidate keeps the limits."""
@@ -278,33 +285,11 @@ class Search:
 
     def _kept_group(self, group: Group, result: Done | Failed) -> list[Record]:
         """The records of a group, committed and told."""
-        places = zip(group.choices, count(len(self.records)), self._outcomes(result), strict=False)
+        places = zip(group.choices, count(len(self.records)), outcomes(result, self.device), strict=False)
         records = [self._evaluator.screened(*place) for place in places]
         self._histories.storage.append(records)
         self._tell(records)
         return records
-
-    def _outcomes(self, result: Done | Failed) -> list[Outcome]:
-        if isinstance(result, Done):
-            outcomes: list[Outcome] = result.value
-            return outcomes
-        cost = Cost(result.seconds, device=self.device)
-        return [Outcome("timeout" if result.kind == "timeout" else "error", result.message, cost=cost)]
-
-    def _place(self) -> Here | Processes:
-        """Where candidates are trained: here by one worker, unless one that hangs must be ended."""
-        import torch
-
-        given = self._evaluator.circumstances(self.candidate_seconds)
-        if self.workers == 1 and self.candidate_seconds is None:
-            return Here(trainer, given)
-        return Processes(
-            trainer,
-            given,
-            workers=self.workers,
-            threads=torch.get_num_threads() if self.workers == 1 else 1,
-            seconds=lambda group: GRACE + (given.limit(group) or math.inf) * len(group.choices),
-        )
 
     def finish(self) -> Result:
         """Trains the finalists again on fresh splits and names the best.
@@ -441,7 +426,7 @@ class Search:
         }
         screened = {id(group): record for record, group in missing.values()}
         for group, result in self._executor.run([group for _, group in missing.values()]):
-            (outcome,) = self._outcomes(result)
+            (outcome,) = outcomes(result, self.device)
             record = self._evaluator.confirmed(screened[id(group)], number, outcome)
             self._histories.storage.append([record])
             self._own.append(record)
