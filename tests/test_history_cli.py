@@ -124,7 +124,7 @@ def test_histories_are_merged_and_conflicts_told(mine, said, tmp_path):
         store.add_search(search_info("s0", "d0", seed=1))
         store.append([record(number, "s0", "d0", score=-0.9) for number in range(3)])
     out = said("merge", f"sqlite:///{other}", "--history", mine)
-    assert "took 0 datasets, 1 searches, 3 records" in out
+    assert "took 0 datasets, 1 search, 3 records" in out
     assert f"note: {mine} has another search s0; that of {other} is s0~" in out
     assert "holds all of" in said("merge", other, "--history", mine)
     assert json.loads(said("merge", other, "--json", "--history", mine))["renamed"] == {}

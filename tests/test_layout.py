@@ -21,7 +21,7 @@ ROOMS: dict[str, tuple[str, bool]] = {
     "architecture": ("canonical operations", False),
     "space": ("architecture operations", False),
     "encoding": ("architecture space", False),
-    "dataset": ("", False),
+    "dataset": ("readable", False),
     "metrics": ("", False),
     "metafeatures": ("dataset", False),
     "sketch": ("dataset record", False),

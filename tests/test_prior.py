@@ -99,7 +99,7 @@ def test_scores_without_a_pattern_are_left_out(trainings: int) -> None:
     )
     prior = fit(Problem(space, past=(*good, *junk)))
     assert [lesson.name for lesson in prior.lessons] == ["good 0", "good 1", "good 2"]
-    assert dict(prior.ignored) == {f"junk {i}": "its scores follow no pattern" for i in range(3)}
+    assert dict(prior.ignored) == {f"junk {i}": "scores without a pattern" for i in range(3)}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nas.cli.arguments import TEST_FRACTION, Commands, add_data, history_of, loaded
 from nas.cli.text import as_json, heading, settings_text, trial_line
 from nas.metrics import sign_of
-from nas.readable import in_time
+from nas.readable import counted, in_time
 
 if TYPE_CHECKING:
     from nas.comparison import Comparison
@@ -185,7 +185,7 @@ def _tested(result: Result) -> dict[str, float]:
 
 
 def _print_end(result: Result, options: argparse.Namespace, saved: str, seconds: float) -> None:
-    kept = f"{len(result.records)} trials and {len(result.confirmed)} confirmations"
+    kept = f"{counted(len(result.records), 'trial')} and {counted(len(result.confirmed), 'confirmation')}"
     parts = [saved, f"remembered {kept} as {result.name} in {result.storage}", in_time(seconds)]
     if not options.export:
         parts.append(f"next: {options.command_line} --export model.onnx")

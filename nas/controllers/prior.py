@@ -169,7 +169,7 @@ def fit(problem: Problem, seed: int = 0) -> Prior:
     hierarchy = _hierarchy(taught, columns, seed)
     patternless = _patternless(hierarchy)
     if patternless:
-        ignored |= {taught[t].name: "its scores follow no pattern" for t in patternless}
+        ignored |= {taught[t].name: "scores without a pattern" for t in patternless}
         taught = [lesson for t, lesson in enumerate(taught) if t not in patternless]
         empty = replace(empty, lessons=tuple(_kept(lesson) for lesson in taught), ignored=ignored)
         if not taught:

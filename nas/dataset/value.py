@@ -16,6 +16,7 @@ import numpy as np
 
 from nas.dataset.splits import Split, split, split_by_time
 from nas.errors import DataError, nearest
+from nas.readable import counted
 
 if TYPE_CHECKING:
     from nas.dataset.origin import Origin
@@ -239,11 +240,11 @@ class Dataset:
             size = f"{len(self):,} images {height} x {width} {'grey' if channels == 1 else f'x {channels}'}"
         elif self.kind == "series":
             _, channels, steps = self.inputs["series"].shape
-            size = f"{len(self):,} series x {_count(channels, 'channel')} x {_count(steps, 'step')}"
+            size = f"{len(self):,} series x {counted(channels, 'channel')} x {counted(steps, 'step')}"
         else:
             words = {"numeric": "number", "categorical": "category"}
             counts = [(len(self.features[key]), word) for key, word in words.items() if key in self.inputs]
-            size = f"{len(self):,} rows x {' + '.join(_count(n, word) for n, word in counts)}"
+            size = f"{len(self):,} rows x {' + '.join(counted(n, word) for n, word in counts)}"
         return f"{size}, {f'{len(self.classes):,} classes' if self.classes else 'regression'}"
 
     def schema(self) -> dict[str, Any]:
@@ -304,10 +305,6 @@ class Dataset:
     def _split(self, fraction: float, seed: list[int]) -> Split:
         codes = self.y if self.task == "classification" else None
         return split(len(self), fraction, np.random.default_rng(seed), codes, self.groups)
-
-
-def _count(n: int, word: str) -> str:
-    return f"{n:,} {word if n == 1 else 'categories' if word == 'category' else f'{word}s'}"
 
 
 def _check_words(data: Dataset) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from nas.cli.arguments import Commands
 from nas.cli.searches import add_place, names_of, opened
 from nas.cli.text import as_json
-from nas.readable import in_bytes
+from nas.readable import counted, in_bytes
 
 if TYPE_CHECKING:
     from nas.metadataset import Merged, MetaDataset
@@ -99,7 +99,7 @@ def _taken(merged: Merged, source: str, place: str) -> str:
 
 
 def _counted(datasets: int, searches: int, records: int) -> str:
-    return f"{datasets} datasets, {searches} searches, {records} records"
+    return f"{counted(datasets, 'dataset')}, {counted(searches, 'search')}, {counted(records, 'record')}"
 
 
 def _writable(options: argparse.Namespace, *, must_exist: bool) -> MetaDataset:

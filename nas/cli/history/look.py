@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from nas.cli.arguments import Commands
 from nas.cli.searches import add_place, names_of, one_of, opened
 from nas.cli.text import as_json, heading, settings_text, trial_line
+from nas.readable import counted
 
 if TYPE_CHECKING:
     from nas.metadataset.audit import Audit
@@ -50,7 +51,7 @@ def _list(options: argparse.Namespace) -> int:
     if options.json:
         print(as_json(rows))
         return 0
-    print(f"{place}: {len(rows)} searches, {sum(counts.values())} records")
+    print(f"{place}: {counted(len(rows), 'search')}, {counted(sum(counts.values()), 'record')}")
     if notice:
         print(f"note: {notice}")
     for row in rows:
@@ -67,13 +68,15 @@ def _show(options: argparse.Namespace) -> int:
     if options.json:
         print(as_json([record.to_dict() for record in records]))
         return 0
-    print(f"{name}: {len(records)} records")
+    print(f"{name}: {counted(len(records), 'record')}")
+    trials = {frozenset(record.choices.items()): record.number for record in records if record.purpose == "screen"}
     for purpose, title in (("screen", "trials"), ("confirm", "finalists on fresh splits")):
         some = [record for record in records if record.purpose == purpose]
         if some:
             print(f"{title}\n{heading(some[0])}")
         for record in some:
-            print(trial_line(record, settings_text(record.settings)))
+            number = trials.get(frozenset(record.choices.items()), record.number)  # of a finalist: that of its trial
+            print(trial_line(replace(record, number=number), settings_text(record.settings)))
     return 0
 
 
