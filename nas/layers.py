@@ -56,30 +56,45 @@ def dropout_mask(x: Tensor, p: float) -> Tensor:
     level = min(round(p * 65_536), 65_535)
     words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     bits = words.view(torch.int16)[: x.numel()].view(x.shape)  # uniform on -32768 .. 32767
-    return (bits >= level - 32_768).to(x.dtype).mul_(65_536 / (65_536 - level))
+    kept = torch.ge(bits, level - 32_768, out=torch.empty_like(x))  # faster than a cast
+    return kept.mul_(65_536 / (65_536 - level))
 
 
 class Mish(nn.Module):
-    """x tanh(softplus(x)) (Misra 2019), in training on the CPU by a formula with a single exponential."""
+    """x tanh(softplus(x)) (Misra 2019), on the CPU by a formula with a single exponential."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the activation of ``x``, of any shape."""
-        if self.training and x.device.type == "cpu" and x.requires_grad:
+        if x.device.type != "cpu" or torch.compiler.is_compiling():  # an exported network names the function
+            return F.mish(x)
+        if x.requires_grad and torch.is_grad_enabled():
             out: Tensor = _Mish.apply(x)
             return out
-        return F.mish(x)
+        return mish(x)
+
+
+def mish(x: Tensor) -> Tensor:
+    """Returns mish in a third of the time of torch's on the CPU: m / (m + 1) x with e = exp(x), m = e + e^2 / 2."""
+    e, m = _powers(x)
+    return torch.add(m, 1.0, out=e).reciprocal_().mul_(m).mul_(x)
 
 
 def mish_and_derivative(x: Tensor) -> tuple[Tensor, Tensor]:
     """Returns mish and its derivative in one pass, half the time of torch's on the CPU.
 
-    With e = exp(x), n = e (e + 2), r = 1 / (n + 2): mish = x n r, mish' = r (n + 4 x (n - e) r).
+    With e = exp(x), m = e + e^2 / 2, r = 1 / (m + 1): mish = x m r, mish' = m r + x (2 m - e) r^2.
     """
+    e, m = _powers(x)
+    r = (m + 1.0).reciprocal_()
+    tanh = m * r
+    bend = m.sub_(e, alpha=0.5).mul_(r).mul_(r)
+    return x * tanh, torch.addcmul(tanh, x, bend, value=2.0, out=bend)
+
+
+def _powers(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns e = exp(x) and e + e^2 / 2, where they do not overflow."""
     e = x.clamp(max=20.0).exp_()
-    n = (e + 2.0).mul_(e)
-    r = (n + 2.0).reciprocal_()
-    derivative = n.sub(e).mul_(r).mul_(x).mul_(4.0).add_(n).mul_(r)
-    return n.mul_(r).mul_(x), derivative
+    return e, torch.addcmul(e, e, e, value=0.5)
 
 
 class _Mish(torch.autograd.Function):

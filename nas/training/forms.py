@@ -20,7 +20,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +33,8 @@ Back = Callable[[Tensor], Tensor | None]
 Form = Callable[[Tensor, bool], tuple[Tensor, Back]]
 """(input, whether its gradient is wanted) -> (output, gradient of the output -> gradient of the input or None)."""
 Function = Callable[[Tensor], Tensor]
+Slope = Callable[[Tensor, Tensor, Tensor], Tensor]
+ATEN = torch.ops.aten
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,11 @@ def _linear(place: Place) -> Form:
 
 
 def _gated_linear(place: Place) -> Form:
-    glu: Function = lambda x: F.glu(x, dim=-1)  # noqa: E731
-    return _in_turn([(form_of(place.child("linear")), True), (_differentiated(glu), False), _part(place, "dropout")])
+    return _in_turn([(form_of(place.child("linear")), True), (_glu, False), _part(place, "dropout")])
+
+
+def _glu(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
+    return F.glu(x, dim=-1), lambda gradient: ATEN.glu_backward(gradient, x, -1)
 
 
 def _sequential(place: Place) -> Form:
@@ -180,101 +184,107 @@ def _in_turn(forms: Sequence[tuple[Form, bool]]) -> Form:
     return form
 
 
-# --- by autograd
+# --- embeddings and scales
 
 
-def _differentiated(function: Function) -> Form:
-    """Returns the form of a function whose gradient autograd finds; parameters in it write their own (``_Spread``)."""
-
-    def form(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
-        x = x.detach()
-        if wanted:
-            x.requires_grad_()
-        with torch.enable_grad():
-            y = function(x)
-
-        def back(gradient: Tensor) -> Tensor | None:
-            if y.requires_grad:
-                y.backward(gradient)
-            return x.grad
-
-        return y.detach(), back
-
-    return form
+def _products(x: Tensor, weight: Tensor) -> Tensor:
+    """Returns the products [K, n, b, s] of x [K, n, b, f] and weights [K, n, f, s], row after row."""
+    return torch.stack([product(a, b) for a, b in zip(x.unbind(0), weight.unbind(0), strict=True)])
 
 
-class _Spread(torch.autograd.Function):
-    """Parameters [K, ..., n] for each of b examples, [K, ..., b, n]; their gradient is written where it belongs."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, into: Tensor, b: int) -> Tensor:
-        ctx.into = into
-        return weight.unsqueeze(-2).expand(*weight.shape[:-1], b, weight.shape[-1])
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        column_sums(gradient, ctx.into)
-        return None, None, None
+def _products_back(x: Tensor, weight: Tensor, gradient: Tensor, into: Tensor, wanted: bool) -> Tensor | None:
+    """Writes the gradient of the weights of ``_products`` to ``into``; returns that of ``x`` where it is wanted."""
+    for a, g, out in zip(x.unbind(0), gradient.unbind(0), into.unbind(0), strict=True):
+        product(a.transpose(1, 2), g, out)
+    return _products(gradient, weight.transpose(2, 3)) if wanted else None
 
 
-class _Products(torch.autograd.Function):
-    """The products [K, n, b, s] of x [K, n, b, f] and weights [K, n, f, s], row after row."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, into: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.weight, ctx.into = weight, into
-        return torch.stack([product(a, b) for a, b in zip(x.unbind(0), weight.unbind(0), strict=True)])
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (x,) = ctx.saved_tensors
-        rows = list(zip(x.unbind(0), ctx.weight.unbind(0), gradient.unbind(0), ctx.into.unbind(0), strict=True))
-        for a, _, g, into in rows:
-            product(a.transpose(1, 2), g, into)
-        if not ctx.needs_input_grad[0]:
-            return None, None, None
-        return torch.stack([product(g, b.transpose(1, 2)) for _, b, g, _ in rows]), None, None
+def _sums(x: Tensor) -> Tensor:
+    """Returns the sums over the last dimension of x [K, ...], row after row."""
+    return torch.stack([row.sum(-1) for row in x.unbind(0)])
 
 
 def _periodic_embedding(place: Place) -> Form:
     module = place.modules[0]
     assert isinstance(module, layers.PeriodicEmbedding)
     rows, n = len(place.modules), module.features
-    vectors = [
+    (frequency, frequency_into), (phase, phase_into), (bias, bias_into) = (
         [tensor.view(rows, n, -1) for tensor in place.parameter(name)] for name in ("frequency", "phase", "bias")
-    ]
+    )
     weight, into = place.parameter("weight")
 
-    def embedding(x: Tensor) -> Tensor:
-        columns = x.transpose(1, 2).unsqueeze(-1)  # [K, n, b, 1]
-        frequency, phase, bias = (_Spread.apply(one, where, x.shape[1]) for one, where in vectors)
-        waves = _each(torch.cos, torch.addcmul(phase, columns, 2.0 * math.pi * frequency))  # [K, n, b, f]
-        learned = _Products.apply(waves, weight, into) + bias  # [K, n, b, s - 1]
-        return torch.cat((columns, learned), dim=-1).transpose(1, 2).flatten(2)
+    def form(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
+        columns = x.transpose(1, 2).contiguous().unsqueeze(-1)  # [K, n, b, 1]
+        speed = 2.0 * math.pi * frequency.unsqueeze(2)  # [K, n, 1, f]
+        angles = torch.addcmul(phase.unsqueeze(2), columns, speed)  # [K, n, b, f]
+        waves = _each(torch.cos, angles)
+        learned = _products(waves, weight) + bias.unsqueeze(2)  # [K, n, b, s - 1]
+        y = torch.cat((columns, learned), dim=-1).transpose(1, 2)  # [K, b, n, s]
 
-    return _differentiated(embedding)
+        def back(gradient: Tensor) -> Tensor | None:
+            of_y = gradient.view(y.shape).transpose(1, 2)  # [K, n, b, s]
+            of_learned = of_y[..., 1:]
+            column_sums(of_learned, bias_into)
+            of_waves = _products_back(waves, weight, of_learned, into, wanted=True)
+            assert of_waves is not None
+            of_angles = _each(torch.sin, angles).mul_(of_waves).neg_()
+            column_sums(of_angles, phase_into)
+            column_sums(of_angles * columns, frequency_into)
+            frequency_into.mul_(2.0 * math.pi)
+            return (_sums(of_angles * speed) + of_y[..., 0]).transpose(1, 2) if wanted else None
+
+        return y.flatten(2), back
+
+    return form
 
 
 def _piecewise_linear(place: Place) -> Form:
     module = place.modules[0]
     assert isinstance(module, layers.PiecewiseLinear)
-    return _differentiated(lambda x: (module.bins * x.unsqueeze(-1) - module.offsets).clamp(0.0, 1.0).flatten(2))
+    bins, offsets = module.bins, module.offsets
+
+    def form(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
+        steps = (bins * x).unsqueeze(-1) - offsets  # [K, b, n, bins]
+        y = steps.clamp(0.0, 1.0)
+
+        def back(gradient: Tensor) -> Tensor | None:
+            if not wanted:
+                return None
+            return bins * _sums(ATEN.hardtanh_backward(gradient.view(y.shape), steps, 0.0, 1.0))
+
+        return y.flatten(2), back
+
+    return form
 
 
 def _category_embedding(place: Place) -> Form:
     weight, into = place.parameter("weight")
 
-    def embedding(x: Tensor) -> Tensor:
-        y: Tensor = _Products.apply(x.transpose(1, 2), weight, into)  # [K, c, b, s]
-        return y.transpose(1, 2).flatten(2)
+    def form(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
+        levels = x.transpose(1, 2)  # [K, c, b, l]
+        y = _products(levels, weight).transpose(1, 2)  # [K, b, c, s]
 
-    return _differentiated(embedding)
+        def back(gradient: Tensor) -> Tensor | None:
+            found = _products_back(levels, weight, gradient.view(y.shape).transpose(1, 2), into, wanted)
+            return None if found is None else found.transpose(1, 2)
+
+        return y.flatten(2), back
+
+    return form
 
 
 def _feature_scale(place: Place) -> Form:
     weight, into = place.parameter("weight")
-    return _differentiated(lambda x: x * _Spread.apply(weight, into, x.shape[1]))
+    factor = weight.unsqueeze(1)
+
+    def form(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
+        def back(gradient: Tensor) -> Tensor | None:
+            column_sums(gradient * x, into)
+            return gradient * factor if wanted else None
+
+        return x * factor, back
+
+    return form
 
 
 def _layer_norm(place: Place) -> Form:
@@ -291,7 +301,7 @@ def _layer_norm(place: Place) -> Form:
             column_sums(gradient * normal, into)
             if not wanted:
                 return None
-            found: Tensor = torch.ops.aten.native_layer_norm_backward(
+            found: Tensor = ATEN.native_layer_norm_backward(
                 gradient * scale, x, shape, mean, inverse, None, None, [True, False, False]
             )[0]
             return found
@@ -304,36 +314,41 @@ def _layer_norm(place: Place) -> Form:
 # --- without parameters
 
 
-def _each(function: Function, x: Tensor) -> Tensor:
+def _each(function: Callable[..., Tensor], *xs: Tensor) -> Tensor:
     """Returns an elementwise function of all rows, row by row where their ends would be computed differently."""
-    if x.shape[0] == 1 or x[0].numel() % ALIGNED == 0 or x.device.type != "cpu":
-        return function(x)
-    return torch.stack([function(row) for row in x.unbind(0)])
+    if not _in_rows(xs[0]):
+        return function(*xs)
+    return torch.stack([function(*row) for row in zip(*[x.unbind(0) for x in xs], strict=True)])
 
 
-def _elementwise(place: Place) -> Form:
-    module = place.modules[0]
-    return _differentiated(lambda x: _each(module, x))
+def _in_rows(x: Tensor) -> bool:
+    return x.shape[0] > 1 and x[0].numel() % ALIGNED != 0 and x.device.type == "cpu"
 
 
-def _relu(place: Place) -> Form:
+def _elementwise(function: Function, slope: Slope) -> Callable[[Place], Form]:
+    """Returns the form of an activation: (x) -> y, and (gradient, x, y) -> gradient of x."""
+
     def form(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
-        y = torch.relu(x)
-        return y, lambda gradient: torch.ops.aten.threshold_backward(gradient, y, 0.0)
+        y = _each(function, x)
+        return y, lambda gradient: _each(slope, gradient, x, y)
 
-    return form
+    return lambda place: form
 
 
 def _mish(place: Place) -> Form:
     def form(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
-        if x.shape[0] == 1 or x[0].numel() % ALIGNED == 0 or x.device.type != "cpu":
-            y, derivative = layers.mish_and_derivative(x)
-        else:
+        if _in_rows(x):
             parts = zip(*map(layers.mish_and_derivative, x.unbind(0)), strict=True)
             y, derivative = (torch.stack(part) for part in parts)
-        return y, lambda gradient: gradient * derivative
+        else:
+            y, derivative = layers.mish_and_derivative(x)
+        return y, lambda gradient: derivative.mul_(gradient)
 
     return form
+
+
+def _zero(place: Place) -> Form:
+    return lambda x, wanted: (torch.zeros_like(x), lambda gradient: None)
 
 
 def _identity(place: Place) -> Form:
@@ -346,7 +361,7 @@ def _flatten(place: Place) -> Form:
 
 @dataclass(eq=False)
 class Dropouts:
-    """One place of dropout: probability of each row, and the random bits of this step, int16 [K, elements]."""
+    """One place of dropout: probability of each row, and the random bits of this step, int8 [K, elements]."""
 
     p: Sequence[float]
     bits: Tensor | None = None
@@ -355,22 +370,23 @@ class Dropouts:
     factor: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        levels = [min(round(p * 65_536), 65_535) for p in self.p]
-        self.level = torch.tensor([level - 32_768 for level in levels], dtype=torch.int16)
-        self.factor = torch.tensor([65_536 / (65_536 - level) for level in levels])
+        levels = [min(round(p * 256), 255) for p in self.p]
+        self.level = torch.tensor([level - 128 for level in levels], dtype=torch.int8)
+        self.factor = torch.tensor([256 / (256 - level) for level in levels])
 
     def to(self, device: torch.device) -> None:
         """Moves the constants to a device."""
         self.level, self.factor = self.level.to(device), self.factor.to(device)
 
     def __call__(self, x: Tensor, wanted: bool = True) -> tuple[Tensor, Back]:
-        """Drops elements of each row of ``x`` [K, ...] (to the nearest 1 / 65536) and scales the rest."""
+        """Drops elements of each row of ``x`` [K, ...] (to the nearest 1 / 256) and scales the rest."""
         self.elements = x[0].numel()
         if self.bits is None or not any(self.p):
             return x, lambda gradient: gradient
         shape = (x.shape[0], *(1,) * (x.dim() - 1))
-        kept = (self.bits.view(x.shape) >= self.level.view(shape)).to(x.dtype).mul_(self.factor.view(shape))
-        return x * kept, lambda gradient: gradient * kept
+        kept = torch.ge(self.bits.view(x.shape), self.level.view(shape), out=torch.empty_like(x))  # faster than a cast
+        kept.mul_(self.factor.view(shape))
+        return x * kept, lambda gradient: kept.mul_(gradient)
 
 
 def _dropout(place: Place) -> Form:
@@ -378,6 +394,8 @@ def _dropout(place: Place) -> Form:
     place.dropouts.append(dropouts)
     return dropouts
 
+
+_SELU = (1.6732632423543772, 1.0507009873554805, 1.0)  # alpha, scale, scale of the input (Klambauer et al. 2017)
 
 FORMS: Mapping[type[nn.Module], Callable[[Place], Form]] = {
     nn.Linear: _linear,
@@ -390,9 +408,13 @@ FORMS: Mapping[type[nn.Module], Callable[[Place], Form]] = {
     nn.Flatten: _flatten,
     nn.Identity: _identity,
     nn.Sequential: _sequential,
-    nn.ReLU: _relu,
+    nn.ReLU: _elementwise(torch.relu, lambda g, x, y: ATEN.threshold_backward(g, y, 0.0)),
+    nn.GELU: _elementwise(F.gelu, lambda g, x, y: ATEN.gelu_backward(g, x)),
+    nn.SiLU: _elementwise(F.silu, lambda g, x, y: ATEN.silu_backward(g, x)),
+    nn.SELU: _elementwise(F.selu, lambda g, x, y: ATEN.elu_backward(g, *_SELU, True, y)),
+    nn.Tanh: _elementwise(torch.tanh, lambda g, x, y: ATEN.tanh_backward(g, y)),
     layers.Mish: _mish,
+    layers.Zero: _zero,
     layers.Dropout: _dropout,
     nn.Dropout: _dropout,
-    **dict.fromkeys((layers.Zero, nn.GELU, nn.SiLU, nn.SELU, nn.Tanh), _elementwise),
 }

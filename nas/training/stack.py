@@ -61,18 +61,18 @@ class Stack:
     # ---- dropout
 
     def draw(self, generators: Sequence[torch.Generator], views: Mapping[str, Tensor]) -> None:
-        """Draws the random bits of one step, each row's from its own generator, four elements from 64 bits."""
+        """Draws the random bits of one step, each row's from its own generator, eight elements from 64 bits."""
         active = [dropouts for dropouts in self.dropouts if any(dropouts.p)]
         if not active:
             return
         if not active[0].elements:
             self.forward(views)  # tells the sizes
-        starts = list(accumulate((-(-each.elements // (4 * 16)) * 16 for each in self.dropouts), initial=0))
+        starts = list(accumulate((-(-each.elements // (8 * 16)) * 16 for each in self.dropouts), initial=0))
         words = torch.empty(len(self.networks), starts[-1], dtype=torch.int64, device=self.lines.u.device)
         for row, generator in zip(words, generators, strict=True):
             row.random_(-(2**63), None, generator=generator)
         for dropouts, start, stop in zip(self.dropouts, starts, starts[1:], strict=False):
-            dropouts.bits = words[:, start:stop].view(torch.int16)[:, : dropouts.elements]
+            dropouts.bits = words[:, start:stop].view(torch.int8)[:, : dropouts.elements]
 
     # ---- forward and backward
 
@@ -99,7 +99,7 @@ class Stack:
         """Returns the form of each node, adapter and head by its path."""
         weights, gradients = {}, {}
         for part in self.lines.layout.parts:
-            weights[part.name] = part.of(self.lines.weights).detach().requires_grad_()
+            weights[part.name] = part.of(self.lines.weights)
             gradients[part.name] = part.of(self.lines.gradient)
         forms = {}
         for group in ("nodes", "adapters", "heads"):
