@@ -77,7 +77,8 @@ class Categorical(nn.Module):
     """Codes to the ``onehot`` and ``categorical`` views of a table.
 
     Each column has a slot for each of its 32 commonest levels, and one for the rest where training rows had any
-    (rarer levels and gaps). Codes that training never saw fall into the rest, or nowhere.
+    (rarer levels and gaps). Codes that training never saw fall into the rest, or nowhere. Slots in use are filled up
+    with a few zeros, so that splits that differ by a rare level give networks of one shape.
     """
 
     table: Tensor
@@ -95,6 +96,7 @@ class Categorical(nn.Module):
         kept = [column * width + slot for column, count in enumerate(used) for slot in range(count)]
         starts = np.cumsum([0, *(len(table) for table in tables[:-1])])
         self.width = width
+        self.spare = _rounded(len(kept)) - len(kept)
         self.register_buffer("table", torch.from_numpy(np.concatenate(tables)))
         self.register_buffer("starts", torch.from_numpy(starts.astype(np.int64)))
         self.register_buffer("sizes", torch.tensor(list(sizes), dtype=torch.int64))
@@ -108,8 +110,9 @@ class Categorical(nn.Module):
         return (slot.unsqueeze(-1) == self.slots).to(torch.float32)
 
     def onehot(self, codes: Tensor) -> Tensor:
-        """Returns the slots in use of all columns side by side, [b, slots]."""
-        return self.categorical(codes).flatten(1).index_select(1, self.kept)
+        """Returns the slots in use of all columns side by side, then zeros, [b, slots]."""
+        used = self.categorical(codes).flatten(1).index_select(1, self.kept)
+        return nn.functional.pad(used, (0, self.spare)) if self.spare else used
 
 
 class Pixels(nn.Module):
@@ -212,7 +215,8 @@ class Preprocess(nn.Module):
             levels = [len(names) for names in dataset.levels]
             categorical = Categorical(codes[rows], levels)
             parts["categorical"] = categorical
-            sizes |= {"onehot": tuple(categorical.kept.shape), "categorical": (codes.shape[1], categorical.width)}
+            slots = len(categorical.kept) + categorical.spare
+            sizes |= {"onehot": (slots,), "categorical": (codes.shape[1], categorical.width)}
         sizes = {"x": (sum(sizes.get(name, (0,))[0] for name in ("numeric", "missing", "onehot")),), **sizes}
         sizes = {name: shape for name, shape in sizes.items() if 0 not in shape}
         if "x" not in sizes:
@@ -317,6 +321,12 @@ def _slots(codes: np.ndarray, size: int) -> np.ndarray:
     if counts[table < 0].any():
         table[table < 0] = len(common)
     return table
+
+
+def _rounded(n: int) -> int:
+    """Returns the next number from ``n`` that has four significant bits: at most an eighth more."""
+    unit = 1 << max(0, n.bit_length() - 4)
+    return -(-n // unit) * unit
 
 
 def _step_moments(series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

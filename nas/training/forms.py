@@ -322,7 +322,8 @@ def _each(function: Callable[..., Tensor], *xs: Tensor) -> Tensor:
 
 
 def _in_rows(x: Tensor) -> bool:
-    return x.shape[0] > 1 and x[0].numel() % ALIGNED != 0 and x.device.type == "cpu"
+    rows = len(x)
+    return rows > 1 and x.numel() // rows % ALIGNED != 0 and x.device.type == "cpu"
 
 
 def _elementwise(function: Function, slope: Slope) -> Callable[[Place], Form]:
@@ -333,6 +334,14 @@ def _elementwise(function: Function, slope: Slope) -> Callable[[Place], Form]:
         return y, lambda gradient: _each(slope, gradient, x, y)
 
     return lambda place: form
+
+
+def _relu(place: Place) -> Form:
+    def form(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
+        y = torch.relu(x)  # exact, hence of all rows at once
+        return y, lambda gradient: ATEN.threshold_backward(gradient, y, 0.0)
+
+    return form
 
 
 def _mish(place: Place) -> Form:
@@ -380,7 +389,7 @@ class Dropouts:
 
     def __call__(self, x: Tensor, wanted: bool = True) -> tuple[Tensor, Back]:
         """Drops elements of each row of ``x`` [K, ...] (to the nearest 1 / 256) and scales the rest."""
-        self.elements = x[0].numel()
+        self.elements = x.numel() // len(x)
         if self.bits is None or not any(self.p):
             return x, lambda gradient: gradient
         shape = (x.shape[0], *(1,) * (x.dim() - 1))
@@ -408,7 +417,7 @@ FORMS: Mapping[type[nn.Module], Callable[[Place], Form]] = {
     nn.Flatten: _flatten,
     nn.Identity: _identity,
     nn.Sequential: _sequential,
-    nn.ReLU: _elementwise(torch.relu, lambda g, x, y: ATEN.threshold_backward(g, y, 0.0)),
+    nn.ReLU: _relu,
     nn.GELU: _elementwise(F.gelu, lambda g, x, y: ATEN.gelu_backward(g, x)),
     nn.SiLU: _elementwise(F.silu, lambda g, x, y: ATEN.silu_backward(g, x)),
     nn.SELU: _elementwise(F.selu, lambda g, x, y: ATEN.elu_backward(g, *_SELU, True, y)),
