@@ -11,12 +11,14 @@ how many turns.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
+import math
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -259,8 +261,8 @@ def _row(name: str, values: Sequence[float], demanded: float) -> Row:
     }
 
 
-def tables(turns: int) -> list[Row]:
-    """The first five cases: perceptrons on tables."""
+def tables(turns: int) -> Iterator[Row]:
+    """Yields the first five cases: perceptrons on tables."""
     digits, clouds = load("digits"), table()
     rng = np.random.default_rng(0)
     shapes = [tuple(rng.choice([32, 64, 96, 128], size=2 + i % 2)) for i in range(128)]
@@ -270,35 +272,32 @@ def tables(turns: int) -> list[Row]:
     same = [mlp((64, 64))] * 16
     on_digits = lambda turn: trainings(digits, same, 10, 64, 100 * turn)  # noqa: E731
     case = "64-64 MLP on digits, 16 replicas, against "
-    rows = [
-        compared(f"{case}the plain loop", on_digits, plain, 4, turns, DEMANDED[0]),
-        compared(f"{case}skorch", on_digits, skorch, 3, turns, DEMANDED[1]),
-        compared(
-            "64-64 MLP on 10,000 x 32 numbers, 16 replicas, against the plain loop",
-            lambda turn: trainings(clouds, same, 3, 128, 100 * turn),
-            plain,
-            2,
-            turns,
-            DEMANDED[2],
-        ),
-        compared(
-            f"128 MLPs of {len(several)} shapes on digits, against the plain loop",
-            lambda turn: trainings(digits, of_36, 5, 64, 100 * turn),
-            plain,
-            12,
-            turns,
-            DEMANDED[3],
-        ),
-        compared(
-            "64 MLPs of arbitrary widths on digits, against the plain loop",
-            lambda turn: trainings(digits, arbitrary, 5, 64, 100 * turn),
-            plain,
-            12,
-            turns,
-            DEMANDED[4],
-        ),
-    ]
-    return rows
+    yield compared(f"{case}the plain loop", on_digits, plain, 4, turns, DEMANDED[0])
+    yield compared(f"{case}skorch", on_digits, skorch, 3, turns, DEMANDED[1])
+    yield compared(
+        "64-64 MLP on 10,000 x 32 numbers, 16 replicas, against the plain loop",
+        lambda turn: trainings(clouds, same, 3, 128, 100 * turn),
+        plain,
+        2,
+        turns,
+        DEMANDED[2],
+    )
+    yield compared(
+        f"128 MLPs of {len(several)} shapes on digits, against the plain loop",
+        lambda turn: trainings(digits, of_36, 5, 64, 100 * turn),
+        plain,
+        12,
+        turns,
+        DEMANDED[3],
+    )
+    yield compared(
+        "64 MLPs of arbitrary widths on digits, against the plain loop",
+        lambda turn: trainings(digits, arbitrary, 5, 64, 100 * turn),
+        plain,
+        12,
+        turns,
+        DEMANDED[4],
+    )
 
 
 def images(turns: int) -> list[Row]:
@@ -426,22 +425,48 @@ def _pruned(pruner: HistoryPruner, curves: Sequence[Sequence[float]]) -> tuple[l
 
 
 def searched(data: Path, trials: int) -> Row:
-    """Returns how many times as long a search on a table takes with the plain loop as its engine, in wall seconds."""
-    wall, cpu = [], []
-    for engine in (None, _plainly):
-        with tempfile.TemporaryDirectory() as folder:
-            start, worked = time.perf_counter(), time.process_time()
-            with patch("nas.training.company.advance", engine) if engine else patch.dict(os.environ):
-                nas.search(data, trials=trials, history=None, storage=Path(folder) / "history.db", test=0.2)
-            wall.append(time.perf_counter() - start)
-            cpu.append(time.process_time() - worked)
-    row = _row(f"nas.search on {data.stem}, {trials} trials, wall time", [wall[1] / wall[0]], DEMANDED[8])
-    seconds = {"wall_seconds": [round(value, 1) for value in wall], "cpu_seconds": [round(value, 1) for value in cpu]}
-    return {**row, **seconds}
+    """Returns how many times as long a search on a table takes with the plain loop as its engine, in wall seconds.
+
+    One search: each time networks are trained, the plain loop trains copies of the same ones in its turn. What the
+    search takes with either engine is what it took without the trainings of the other. ``spread`` and ``n`` are of
+    the trainings.
+    """
+    turns = _Turns()
+    with tempfile.TemporaryDirectory() as folder, patch("nas.training.company.advance", turns):
+        start, worked = time.perf_counter(), time.process_time()
+        nas.search(data, trials=trials, history=None, storage=Path(folder) / "history.db", test=0.2)
+        whole = np.array([time.perf_counter() - start, time.process_time() - worked])
+    ours_, plain_ = np.array(turns.ours), np.array(turns.plain)  # [n, (wall, CPU)]
+    seconds = np.array([whole - ours_.sum(axis=0), whole - plain_.sum(axis=0)])  # of the plain loop and of ours
+    row = _row(f"nas.search on {data.stem}, {trials} trials, wall time", plain_[:, 0] / ours_[:, 0], DEMANDED[8])
+    return {
+        **row,
+        "value": round(float(seconds[0, 0] / seconds[1, 0]), 3),
+        "wall_seconds": seconds[:, 0].round(1).tolist(),
+        "cpu_seconds": seconds[:, 1].round(1).tolist(),
+        "cpu_ratio": round(float(seconds[0, 1] / seconds[1, 1]), 3),
+    }
 
 
-def _plainly(some: Sequence[Training], epoch: int, deadline: float = 0.0) -> None:
-    one_by_one(plain, some)
+class _Turns:
+    """Trains as ``advance`` does, and copies of the same networks with the plain loop; keeps (wall, CPU) seconds."""
+
+    def __init__(self) -> None:
+        self.ours: list[tuple[float, float]] = []
+        self.plain: list[tuple[float, float]] = []
+
+    def __call__(self, some: Sequence[Training], epoch: int, deadline: float = math.inf) -> None:
+        """Trains all to the end of ``epoch``, which is their last."""
+        assert all(training.state.epoch == 0 and epoch == training.budget.last for training in some)
+        copies = [copy.copy(training) for training in some]
+        for each in copies:
+            each.network = copy.deepcopy(each.network)
+        start, worked = time.perf_counter(), time.process_time()
+        one_by_one(plain, copies)
+        between, used = time.perf_counter(), time.process_time()
+        self.plain.append((between - start, used - worked))
+        advance(some, epoch, deadline)
+        self.ours.append((time.perf_counter() - between, time.process_time() - used))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -449,29 +474,45 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--trials", type=int, default=50, help="of the searches; 0 leaves them out")
-    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared/datasets/tabular/adult.npz")
+    parser.add_argument("--data", type=Path, help="the table that is searched on, such as adult; none: not measured")
+    parser.add_argument("--trials", type=int, default=50, help="of that search")
     parser.add_argument("--device", default="cpu", help="of the last two rows, which a CPU leaves unmeasured")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
-    rows = [*tables(options.turns), *images(options.turns), identity(), pruned()]
-    if options.trials and options.data.exists():
-        rows.append(searched(options.data, options.trials))
-    else:
-        rows.append({"case": "nas.search", "value": "not measured", "spread": None, "n": 0, "demanded": DEMANDED[8]})
-    if options.device != "cpu":
-        rows += on_gpu(options.turns, str(device_of(options.device)))
-    else:
-        for name, demanded in zip(("256 MLPs", "NAS-Bench-201 network C=16, N=5"), DEMANDED[9:], strict=True):
-            nothing = {"value": "not measured", "spread": None, "n": 0, "demanded": demanded}
-            rows.append({"case": f"{name} on CUDA", **nothing})
-    about = {**circumstances(), "accuracy": parity(64), "sklearn_milliseconds": _sklearn(options.turns)}
-    for row in rows:
-        print(f"{row['value']!s:>12} (demanded {row['demanded']})  {row['case']}")
+    about: dict[str, Any] = {**circumstances(), "load": [os.getloadavg()[0]]}
+    rows: list[Row] = []
+    for row in measured(options):
+        rows.append(row)
+        about["load"].append(os.getloadavg()[0])  # before and after each row
+        print(f"{row['value']!s:>12} (demanded {row['demanded']})  {row['case']}", flush=True)
+        _write(options.out, about, rows)
+    about |= {"accuracy": parity(64), "sklearn_milliseconds": _sklearn(options.turns)}
     print(f"mean accuracy: {about['accuracy']}")
-    lines = ",\n".join("  " + json.dumps(row) for row in rows)
-    options.out.write_text(json.dumps(about, indent=1)[:-2] + f',\n "rows": [\n{lines}\n ]\n}}\n')
+    _write(options.out, about, rows)
     return 0
+
+
+def measured(options: argparse.Namespace) -> Iterator[Row]:
+    """Yields the rows in their order."""
+    yield from tables(options.turns)
+    yield from images(options.turns)
+    yield identity()
+    yield pruned()
+    yield searched(options.data, options.trials) if options.data else _unmeasured("nas.search", DEMANDED[8])
+    if options.device != "cpu":
+        yield from on_gpu(options.turns, str(device_of(options.device)))
+    else:
+        yield _unmeasured("256 MLPs on CUDA", DEMANDED[9])
+        yield _unmeasured("NAS-Bench-201 network C=16, N=5 on CUDA", DEMANDED[10])
+
+
+def _unmeasured(case: str, demanded: float) -> Row:
+    return {"case": case, "value": "not measured", "spread": None, "n": 0, "demanded": demanded}
+
+
+def _write(path: Path, about: Mapping[str, Any], rows: Sequence[Row]) -> None:
+    lines = ",\n".join("  " + json.dumps(row) for row in rows)
+    path.write_text(json.dumps(about, indent=1)[:-2] + f',\n "rows": [\n{lines}\n ]\n}}\n')
 
 
 def _sklearn(turns: int) -> float:
