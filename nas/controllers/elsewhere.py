@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property, partial
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -17,13 +18,16 @@ from scipy.linalg import cho_solve
 from scipy.spatial.distance import cdist
 
 from nas.controllers.base import identity
+from nas.controllers.kept import Kept
 from nas.controllers.lessons import ELSEWHERE
 from nas.encoding import matrix, space_free
 from nas.surrogate import normal_scores
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture, Value
-    from nas.controllers.lessons import Lesson
+    from nas.controllers.base import Problem
+    from nas.controllers.kept import Taught
+    from nas.controllers.lesson import Lesson
     from nas.space import Choices, SearchSpace
 
 MOST_LESSONS = 8  # those with the most trainings
@@ -32,31 +36,49 @@ ASKED = 300  # random candidates of this space
 FEWEST_COLUMNS = 3  # in common, that differ between candidates on both sides
 
 
-def translated(away: Sequence[Lesson], space: SearchSpace, seed: int) -> tuple[list[Lesson], dict[str, str]]:
-    """Returns lessons about candidates of ``space``, and why other ones teach nothing here, by name."""
+def translated(away: Sequence[Lesson], problem: Problem, seed: int) -> tuple[list[Lesson], dict[str, str]]:
+    """Returns lessons about candidates of the problem's space, and why others teach nothing here, by name.
+
+    They are kept as those they are made from: trainings elsewhere are read when they have changed.
+    """
     order = sorted(away, key=lambda lesson: -len(lesson))
     ignored = {lesson.name: ELSEWHERE for lesson in order[MOST_LESSONS:]}
-    if not order:
-        return [], ignored
-    rng = np.random.default_rng([seed, 3])
-    asked = list({identity(c): c for c in (space.sample(rng) for _ in range(ASKED))}.values())
-    rows = [_row(space.architecture(c), space.settings(c), c) for c in asked]
-    found = []
+    found: list[Lesson] = []
+    asked, kept = _Asked(problem.space, seed), Kept(problem)
     for lesson in order[:MOST_LESSONS]:
-        told = lesson.thinned(MOST_RECORDS)
-        past = [_row(r.architecture, r.settings, r.choices) for r in told.records]
-        expected = _expected(past, told.scores, rows)
-        if expected is None:
-            ignored[lesson.name] = f"{ELSEWHERE}, with nothing in common"
-        else:
-            found.append(_told(lesson, asked, expected))
+        taught, reason = kept.of(lesson.past, f"told with seed {seed}: {lesson.part}", partial(_told, lesson, asked))
+        found += [replace(each, name=lesson.name) for each in taught]
+        if not taught:
+            ignored[lesson.name] = reason
+    kept.thin()
     return found, ignored
 
 
-def _told(lesson: Lesson, asked: Sequence[Choices], expected: np.ndarray) -> Lesson:
+class _Asked:
+    """Random candidates of a space, as choices and in the words that all spaces share."""
+
+    def __init__(self, space: SearchSpace, seed: int) -> None:
+        self._space, self._seed = space, seed
+
+    @cached_property
+    def choices(self) -> list[Choices]:
+        rng = np.random.default_rng([self._seed, 3])
+        return list({identity(c): c for c in (self._space.sample(rng) for _ in range(ASKED))}.values())
+
+    @cached_property
+    def rows(self) -> list[dict[str, float]]:
+        return [_row(self._space.architecture(c), self._space.settings(c), c) for c in self.choices]
+
+
+def _told(lesson: Lesson, asked: _Asked) -> Taught:
+    """What a lesson expects of the candidates, as a lesson about them."""
+    some = lesson.thinned(MOST_RECORDS)
+    expected = _expected([_row(r.architecture, r.settings, r.choices) for r in some.records], some.scores, asked.rows)
+    if expected is None:
+        return [], f"{ELSEWHERE}, with nothing in common"
     order = np.argsort(-expected, kind="stable")
-    choices = tuple(asked[i] for i in order)
-    return replace(lesson, choices=choices, scores=normal_scores(expected)[order], records=(), here=False)
+    choices = tuple(asked.choices[i] for i in order)
+    return [replace(lesson, choices=choices, scores=normal_scores(expected)[order], rows=(), here=False)], ""
 
 
 def _row(architecture: Architecture, settings: Mapping[str, Value], choices: Mapping[str, Value]) -> dict[str, float]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import torch
 
     from nas.controllers.base import Controller
-    from nas.controllers.lessons import Lesson
+    from nas.controllers.lesson import Lesson
     from nas.record import Record
     from nas.space import Choices
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from nas.controllers.beliefs import beliefs, learned_masses, main_directions, stacked
 from nas.controllers.elsewhere import translated
-from nas.controllers.lessons import ELSEWHERE, Lesson, lessons
+from nas.controllers.lesson import Lesson
+from nas.controllers.lessons import ELSEWHERE, lessons
 from nas.controllers.resemblance import Resemblance, learn
 from nas.encoding import Steps
 from nas.surrogate import Belief, Hierarchy, Smoothness
@@ -158,7 +159,7 @@ def fit(problem: Problem, seed: int = 0) -> Prior:
         away = []
     known = [c for lesson in here for c in lesson.choices]
     columns = Steps.of(space.decisions(), known)
-    foreign, silent = translated(away, space, seed)
+    foreign, silent = translated(away, problem, seed)
     ignored |= silent
     taught = [*here, *foreign]
     usual = Smoothness.usual(columns.base)

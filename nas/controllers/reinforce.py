@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
     from nas.controllers.base import Controller, Identity
-    from nas.controllers.lessons import Lesson
+    from nas.controllers.lesson import Lesson
     from nas.record import Record
     from nas.space import Choices, SearchSpace, Value
     from nas.space.domain import Domain

@@ -10,18 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import platform
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nas.controllers.files import content, put, require, worked_with
 from nas.controllers.prior import Prior, Taught, fit
 from nas.controllers.resemblance import Resemblance
 from nas.encoding import STEPS, Steps
@@ -32,10 +28,8 @@ from nas.surrogate import Hierarchy, Smoothness
 if TYPE_CHECKING:
     from nas.controllers.base import Problem
 
-FORMAT = 2
+FORMAT = 3
 KEPT = 48  # priors in one folder, the latest; each is about a megabyte
-LARGEST = 2**28  # bytes of one file that are looked at
-FITTING = ("controllers", "encoding.py", "space", "surrogate")  # the code that decides what is fitted
 
 _RESEMBLANCE = ("reach", "amount", "far", "gain", "error")
 _WORDS = ("format", "space", "columns", "lessons", "ignored", "variances", "masses", "resemblance", "arrays")
@@ -75,7 +69,7 @@ def path_of(problem: Problem) -> Path | None:
 
 def key_of(problem: Problem) -> str:
     """Returns a digest of all that decides the prior of a problem; its dataset and its seed do not."""
-    words: list[object] = [FORMAT, STEPS, _code(), *_arithmetic(), problem.space.name, problem.space.fingerprint]
+    words: list[object] = [FORMAT, STEPS, *worked_with(), problem.space.name, problem.space.fingerprint]
     words += [(past.info.fingerprint, digest_of(past)) for past in problem.past]
     return hashlib.sha256(repr(words).encode()).hexdigest()[:32]
 
@@ -85,35 +79,43 @@ def write(prior: Prior, path: Path) -> None:
     from safetensors.numpy import save
 
     words, arrays = _parts(prior)
-    content = save(arrays)
-    words["arrays"] = hashlib.sha256(content).hexdigest()
+    numbers = save(arrays)
+    words["arrays"] = hashlib.sha256(numbers).hexdigest()
+    words["digest"] = digest_of_words(words)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _put(path.with_suffix(".safetensors"), content)
-    _put(path, (json.dumps(words, allow_nan=False) + "\n").encode())
+    put(path.with_suffix(".safetensors"), numbers)
+    put(path, (json.dumps(words, allow_nan=False) + "\n").encode())
 
 
 def read(path: Path) -> Prior:
     """Returns the prior that ``write`` wrote.
 
     Raises:
-        HistoryError: If the files are missing, of another format, do not belong together, or make no prior.
+        HistoryError: If the files are missing, of another format, not as they were written, or make no prior.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
     try:
-        text, content = (_content(each) for each in (path, path.with_suffix(".safetensors")))
+        text, numbers = (content(each) for each in (path, path.with_suffix(".safetensors")))
         words = json.loads(text)
     except (OSError, ValueError, RecursionError) as error:
         raise HistoryError(f"a prior is a .json with a .safetensors beside it, but {path} is not: {error}") from error
     if not isinstance(words, dict) or words.get("format") != FORMAT:
         raise HistoryError(f"a prior must be of format {FORMAT}, but {path} is not; fit it again.")
-    if words.get("arrays") != hashlib.sha256(content).hexdigest():
+    if words.pop("digest", None) != digest_of_words(words):
+        raise HistoryError(f"a prior must be as it was written, but {path} was changed; fit it again.")
+    if words.get("arrays") != hashlib.sha256(numbers).hexdigest():
         raise HistoryError(f"the two files of a prior belong together, but {path} has other arrays; fit it again.")
     try:
-        return _prior(words, load(content))
+        return _prior(words, load(numbers))
     except (KeyError, TypeError, ValueError, OverflowError, SafetensorError, NasError) as error:
         raise HistoryError(f"{path} makes no prior ({error}); fit it again.") from error
+
+
+def digest_of_words(words: Mapping[str, Any]) -> str:
+    """Returns what ``words``, all of a prior's but this, must have as their ``digest``."""
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()
 
 
 # ---- a prior as words and arrays -------------------------------------------------------------------------------------
@@ -148,7 +150,7 @@ def _rebuilt(prior: Prior) -> Prior:
 
 def _prior(words: Mapping[str, Any], given: Mapping[str, np.ndarray]) -> Prior:
     """The prior of words and arrays; ValueError, TypeError or KeyError where they make none."""
-    _require(set(words) == set(_WORDS), "its parts are others")
+    require(set(words) == set(_WORDS), "its parts are others")
     arrays = {name: np.array(array, order="C") for name, array in given.items()}  # a file's own need not be aligned
     columns = Steps.from_dict(words["columns"])
     d, lessons = len(columns.paths), tuple(map(_taught, words["lessons"]))
@@ -158,14 +160,14 @@ def _prior(words: Mapping[str, Any], given: Mapping[str, np.ndarray]) -> Prior:
     if "C" in arrays:
         N = len(_floats(arrays, "z", None))
         C, owner, group = arrays["C"], arrays["owner"], arrays["group"]
-        _require(C.shape == (N, d) and C.dtype == np.uint8 and (C <= 1).all(), "its columns are not 0 or 1")
-        _require(owner.shape == (N,) and owner.dtype.kind == "i" and (np.diff(owner) >= 0).all(), "owners not in order")
-        _require(np.array_equal(np.unique(owner), np.arange(T)), "its records are not those of its lessons")
-        _require(group.shape == (T,) and group.dtype.kind == "i", "its lessons have no groups")
+        require(C.shape == (N, d) and C.dtype == np.uint8 and (C <= 1).all(), "its columns are not 0 or 1")
+        require(owner.shape == (N,) and owner.dtype.kind == "i" and (np.diff(owner) >= 0).all(), "owners not in order")
+        require(np.array_equal(np.unique(owner), np.arange(T)), "its records are not those of its lessons")
+        require(group.shape == (T,) and group.dtype.kind == "i", "its lessons have no groups")
         directions = _floats(arrays, "directions", None, T)
         z, alpha = _floats(arrays, "z", N), _floats(arrays, "alpha", N)
         hierarchy = Hierarchy(C.astype(float), z, owner, group, smoothness, alpha)
-    _require((hierarchy is None) == (T == 0), "it has lessons without records, or records without lessons")
+    require((hierarchy is None) == (T == 0), "it has lessons without records, or records without lessons")
     return Prior(
         space=_text(words["space"]),
         columns=columns,
@@ -182,22 +184,22 @@ def _prior(words: Mapping[str, Any], given: Mapping[str, np.ndarray]) -> Prior:
 def _resemblance(words: Mapping[str, Any], arrays: Mapping[str, np.ndarray], T: int) -> Resemblance:
     names = tuple(map(_text, words["names"]))
     known = arrays["metafeatures"]
-    _require(known.shape == (T, len(names)) and known.dtype == np.float64, "meta-features are not those of its lessons")
-    _require(not np.isinf(known).any(), "a meta-feature is infinite")
+    require(known.shape == (T, len(names)) and known.dtype == np.float64, "meta-features are not those of its lessons")
+    require(not np.isinf(known).any(), "a meta-feature is infinite")
     weights = _floats(arrays, "weights", len(names))
     numbers = {name: float(words[name]) for name in _RESEMBLANCE}
-    _require(all(map(math.isfinite, numbers.values())) and numbers["reach"] > 0, "its likeness is no number")
-    _require(bool((weights >= 0).all()) and numbers["amount"] >= 0, "its likeness is negative")
+    require(all(map(math.isfinite, numbers.values())) and numbers["reach"] > 0, "its likeness is no number")
+    require(bool((weights >= 0).all()) and numbers["amount"] >= 0, "its likeness is negative")
     return Resemblance(names=names, known=known, weights=weights, **numbers)
 
 
 def _taught(words: Mapping[str, Any]) -> Taught:
-    _require(set(words) == set(_TAUGHT), "a lesson has other parts")
-    _require(all(type(words[name]) is kind for name, kind in _TAUGHT.items()), "a part of a lesson is of another kind")
+    require(set(words) == set(_TAUGHT), "a lesson has other parts")
+    require(all(type(words[name]) is kind for name, kind in _TAUGHT.items()), "a part of a lesson is of another kind")
     metafeatures = {_text(name): float(value) for name, value in words["metafeatures"].items()}
     winners = tuple(dict(choices) for choices in words["winners"])
     values = [value for choices in winners for value in choices.values()]
-    _require(bool(winners) and all(isinstance(v, str | int | float | None) for v in values), "a lesson has no winner")
+    require(bool(winners) and all(isinstance(v, str | int | float | None) for v in values), "a lesson has no winner")
     return Taught(**{**words, "metafeatures": metafeatures, "winners": winners})
 
 
@@ -205,51 +207,24 @@ def _floats(arrays: Mapping[str, np.ndarray], name: str, *shape: int | None) -> 
     """The named array of finite float64; None in its shape is any length."""
     found = arrays[name]
     fits = found.ndim == len(shape) and all(want in (None, n) for want, n in zip(shape, found.shape, strict=True))
-    _require(fits and found.dtype == np.float64, f"{name} has the shape {found.shape}")
-    _require(bool(np.isfinite(found).all()), f"{name} is not finite")
+    require(fits and found.dtype == np.float64, f"{name} has the shape {found.shape}")
+    require(bool(np.isfinite(found).all()), f"{name} is not finite")
     return found
 
 
 def _text(value: object) -> str:
-    _require(isinstance(value, str), "a name is none")
+    require(isinstance(value, str), "a name is none")
     return str(value)
 
 
 def _positive(value: Any) -> float:
-    _require(isinstance(value, float) and 0 < value < math.inf, "a variance is none")
+    require(isinstance(value, float) and 0 < value < math.inf, "a variance is none")
     return float(value)
 
 
 def _share(value: Any) -> float:
-    _require(isinstance(value, int | float) and 0 <= value <= 1, "a mass is none")
+    require(isinstance(value, int | float) and 0 <= value <= 1, "a mass is none")
     return float(value)
-
-
-def _require(holds: bool | np.bool_, otherwise: str) -> None:
-    if not holds:
-        raise ValueError(otherwise)
-
-
-# ---- files -----------------------------------------------------------------------------------------------------------
-
-
-def _content(path: Path) -> bytes:
-    with path.open("rb") as file:
-        content = file.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise ValueError(f"it has more than {LARGEST:,} bytes")
-    return content
-
-
-def _put(path: Path, content: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _thin(folder: Path) -> None:
@@ -257,29 +232,3 @@ def _thin(folder: Path) -> None:
     for path in sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)[KEPT:]:
         path.unlink(missing_ok=True)
         path.with_suffix(".safetensors").unlink(missing_ok=True)
-
-
-@cache
-def _code() -> str:
-    """A digest of the code that fits: what another version fitted is not taken for what this one would."""
-    digest = hashlib.sha256()
-    for name in FITTING:
-        place = resources.files("nas") / name
-        files = [place] if place.is_file() else sorted(place.iterdir(), key=lambda file: file.name)
-        for file in files:
-            if file.name.endswith(".py"):
-                digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def _arithmetic() -> list[object]:
-    """What the last bits of a result depend on: processor, libraries, number of threads."""
-    import scipy
-    from threadpoolctl import threadpool_info
-
-    blas = [
-        (each["internal_api"], each["version"], each.get("architecture", ""), each["num_threads"])
-        for each in threadpool_info()
-        if each["user_api"] == "blas"
-    ]
-    return [platform.system(), platform.machine(), np.__version__, scipy.__version__, sorted(map(str, blas))]

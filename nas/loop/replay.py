@@ -17,7 +17,7 @@ from nas.metadataset.audit import families
 
 if TYPE_CHECKING:
     from nas.controllers import Controller
-    from nas.controllers.lessons import Lesson
+    from nas.controllers.lesson import Lesson
     from nas.controllers.prior import Prior
     from nas.record import PastDataset, Record
     from nas.space import Choices, SearchSpace
@@ -164,7 +164,7 @@ def _lesson(past: PastDataset, space: SearchSpace) -> Lesson | None:
         lesson,
         choices=tuple(choices),
         scores=lesson.scores[rows],
-        records=tuple(lesson.records[row] for row in rows),
+        rows=tuple(lesson.rows[row] for row in rows),
     )
 
 

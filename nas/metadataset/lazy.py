@@ -154,8 +154,14 @@ def digest_of(past: PastDataset) -> str:
 
     Of what lies in a database it is known without reading the records.
     """
-    known = past.__dict__.get("_digest")
-    return known or _digest(past.info, [digest_of_row(_row(record)) for record in past.records])
+    if "_digest" not in past.__dict__:
+        past.__dict__["_digest"] = _digest(past.info, [digest_of_row(_row(record)) for record in past.records])
+    return str(past.__dict__["_digest"])
+
+
+def count_of(past: PastDataset) -> int:
+    """Returns how many records a past dataset has; of what lies in a database, without reading them."""
+    return past.__dict__["_count"] if "_count" in past.__dict__ else len(past.records)
 
 
 def _digest(info: DatasetInfo, digests: Sequence[str]) -> str:
