@@ -302,10 +302,9 @@ def test_a_byte_changed_anywhere_is_refused_or_harmless(kept: Path, prior: Prior
         harmed.write_bytes(content)
         try:
             back = read(path)
-        except HistoryError as error:
-            assert "\n" not in str(error)
-        else:
-            assert written(back, Path(folder) / "back.json") == written(prior, Path(folder) / "again.json")
+        except HistoryError:
+            return
+        assert written(back, Path(folder) / "back.json") == written(prior, Path(folder) / "again.json")
 
 
 def written(prior: Prior, path: Path) -> tuple[bytes, bytes]:

@@ -106,23 +106,27 @@ class Lesson:
 
     @classmethod
     def from_dict(cls, past: PastDataset, data: Mapping[str, Any]) -> Lesson:
-        """Returns the lesson about a dataset that ``to_dict`` described; ValueError where it is none."""
+        """Returns the lesson about a dataset that ``to_dict`` described.
+
+        Raises:
+            ValueError, KeyError, IndexError, TypeError, AttributeError: If it is none.
+        """
         require(data.keys() == {*_WORDS, "named"}, "a lesson has other parts")
         require(all(type(data[name]) is kind for name, kind in _WORDS.items()), "a part of a lesson is of another kind")
-        n, rows, named = len(data["scores"]), data["rows"], data["named"]
-        require(n == len(data["choices"]) and len(rows) in (0, n), "it has scores without choices")
-        require({*map(type, rows)} <= {int} and all(0 <= row < count_of(past) for row in rows), "it has other records")
+        rows, scores, named = data["rows"], np.array(data["scores"]), data["named"]
         require({*map(type, data["scores"])} == {float}, "a score is no number")
-        scores = np.array(data["scores"])
         require(bool(np.isfinite(scores).all() and (np.diff(scores) <= 0).all()), "its scores are not in order")
-        require(all(type(keys) is list and {*map(type, keys)} <= {str} for keys in data["keys"]), "a name is no text")
-        choices = tuple(_choices(data["keys"], row) for row in data["choices"])
-        require(named is None or _choices([[*named]], [0, *named.values()]) == named, "its winner is none")
+        choices = _choices(data["keys"], data["choices"])
+        require(len(choices) == len(scores) and len(rows) in (0, len(scores)), "it has scores without choices")
+        require({*map(type, rows)} <= {int}, "a place among the records is none")
+        require(not rows or (min(rows) >= 0 and max(rows) < count_of(past)), "it has other records")
+        require(named is None or _choices([[*named]], [[0, *named.values()]]) == (named,), "its winner is none")
         return cls("", data["part"], past, choices, scores, tuple(rows), data["content"], data["here"], named)
 
 
-def _choices(keys: Sequence[Sequence[str]], row: Sequence[Any]) -> Choices:
-    """The values of a row under their names, which come first as a place in ``keys``."""
-    place, *values = row
-    require(type(place) is int and place >= 0 and {*map(type, values)} <= _VALUES, "a choice is none")
-    return dict(zip(keys[place], values, strict=True))
+def _choices(keys: Sequence[Sequence[str]], rows: Sequence[Sequence[Any]]) -> tuple[Choices, ...]:
+    """Values under their names; each row begins with the place of its names in ``keys``."""
+    require({name.__class__ for each in keys for name in each} <= {str}, "a name is no text")
+    require({value.__class__ for row in rows for value in row} <= _VALUES, "a value is none of a decision")
+    require({row[0].__class__ for row in rows} <= {int} and min(row[0] for row in rows) >= 0, "a choice has no names")
+    return tuple(dict(zip(keys[row[0]], row[1:], strict=True)) for row in rows)
