@@ -473,7 +473,7 @@ def main(argv: list[str] | None = None) -> int:
     """Writes the rows, one a line, and returns 0."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=5, help="of what is compared; 0: the search alone")
     parser.add_argument("--data", type=Path, help="the table that is searched on, such as adult; none: not measured")
     parser.add_argument("--trials", type=int, default=50, help="of that search")
     parser.add_argument("--device", default="cpu", help="of the last two rows, which a CPU leaves unmeasured")
@@ -486,18 +486,20 @@ def main(argv: list[str] | None = None) -> int:
         about["load"].append(os.getloadavg()[0])  # before and after each row
         print(f"{row['value']!s:>12} (demanded {row['demanded']})  {row['case']}", flush=True)
         _write(options.out, about, rows)
-    about |= {"accuracy": parity(64), "sklearn_milliseconds": _sklearn(options.turns)}
-    print(f"mean accuracy: {about['accuracy']}")
-    _write(options.out, about, rows)
+    if options.turns:
+        about |= {"accuracy": parity(64), "sklearn_milliseconds": _sklearn(options.turns)}
+        print(f"mean accuracy: {about['accuracy']}")
+        _write(options.out, about, rows)
     return 0
 
 
 def measured(options: argparse.Namespace) -> Iterator[Row]:
     """Yields the rows in their order."""
-    yield from tables(options.turns)
-    yield from images(options.turns)
-    yield identity()
-    yield pruned()
+    if options.turns:
+        yield from tables(options.turns)
+        yield from images(options.turns)
+        yield identity()
+        yield pruned()
     yield searched(options.data, options.trials) if options.data else _unmeasured("nas.search", DEMANDED[8])
     if options.device != "cpu":
         yield from on_gpu(options.turns, str(device_of(options.device)))

@@ -95,8 +95,8 @@ class Categorical(nn.Module):
         width = max(max(used), 1)
         kept = [column * width + slot for column, count in enumerate(used) for slot in range(count)]
         starts = np.cumsum([0, *(len(table) for table in tables[:-1])])
+        kept += [width * len(used)] * (_rounded(len(kept)) - len(kept))  # behind the last slot there is a zero
         self.width = width
-        self.spare = _rounded(len(kept)) - len(kept)
         self.register_buffer("table", torch.from_numpy(np.concatenate(tables)))
         self.register_buffer("starts", torch.from_numpy(starts.astype(np.int64)))
         self.register_buffer("sizes", torch.tensor(list(sizes), dtype=torch.int64))
@@ -111,8 +111,7 @@ class Categorical(nn.Module):
 
     def onehot(self, codes: Tensor) -> Tensor:
         """Returns the slots in use of all columns side by side, then zeros, [b, slots]."""
-        used = self.categorical(codes).flatten(1).index_select(1, self.kept)
-        return nn.functional.pad(used, (0, self.spare)) if self.spare else used
+        return nn.functional.pad(self.categorical(codes).flatten(1), (0, 1)).index_select(1, self.kept)
 
 
 class Pixels(nn.Module):
@@ -215,8 +214,7 @@ class Preprocess(nn.Module):
             levels = [len(names) for names in dataset.levels]
             categorical = Categorical(codes[rows], levels)
             parts["categorical"] = categorical
-            slots = len(categorical.kept) + categorical.spare
-            sizes |= {"onehot": (slots,), "categorical": (codes.shape[1], categorical.width)}
+            sizes |= {"onehot": tuple(categorical.kept.shape), "categorical": (codes.shape[1], categorical.width)}
         sizes = {"x": (sum(sizes.get(name, (0,))[0] for name in ("numeric", "missing", "onehot")),), **sizes}
         sizes = {name: shape for name, shape in sizes.items() if 0 not in shape}
         if "x" not in sizes:

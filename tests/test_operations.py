@@ -181,6 +181,13 @@ def test_activations_that_are_computed_our_own_way_equal_torchs():
     (exact_slope,) = torch.autograd.grad(theirs.sum(), exact)
     torch.testing.assert_close(ours.double(), theirs, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(slope.double(), exact_slope, rtol=1e-6, atol=1e-6)
+    with torch.inference_mode():
+        torch.testing.assert_close(layers.Mish().eval()(x.detach()).double(), theirs.detach(), rtol=1e-6, atol=1e-6)
+
+
+def test_an_exported_network_names_mish():
+    program = torch.export.export(layers.Mish().eval(), (torch.ones(2, 3),), strict=False)
+    assert "aten.mish.default" in [str(node.target) for node in program.graph.nodes]
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.95])

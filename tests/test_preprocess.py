@@ -133,6 +133,14 @@ def test_codes_training_never_saw_fall_into_the_rest_or_nowhere():
     assert strange[0].tolist() == [[0, 0, 1], [0, 0, 0]]
 
 
+@pytest.mark.parametrize(("levels", "slots"), [(3, 3), (15, 15), (16, 16), (17, 18), (32, 32)])
+def test_slots_are_filled_up_with_zeros_so_that_a_rare_level_changes_no_shape(levels: int, slots: int):
+    data = table(None, np.arange(levels)[:, None])
+    preprocess = Preprocess.fit(data, np.arange(levels))
+    assert preprocess.shapes["onehot"] == preprocess.shapes["x"] == (slots,)
+    np.testing.assert_array_equal(views(data, preprocess)["onehot"], np.eye(levels, slots))
+
+
 def test_images_are_standardised_by_channel():
     images = np.random.default_rng(3).integers(0, 200, (20, 5, 6, 3)).astype(np.uint8)
     images[..., 2] = 9

@@ -11,15 +11,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nas import layers
 from nas.architecture import Architecture
 from nas.dataset import Dataset
 from nas.model import Signature, build
 from nas.operations import BUILTIN, Operation
 from nas.record import Fidelity
 from nas.training import Candidate, Recipe, train
+from nas.training.fit import begin
+from nas.training.forms import Place, form_of
 from nas.training.learn import Budget, Task, Training, advance
 from nas.training.optimizer import Moving
-from nas.training.resident import Rows
+from nas.training.resident import Fold, Rows
 from nas.training.stack import Stacks, can_stack
 
 OPERATIONS = ["mish", "relu", "gelu", "silu", "selu", "tanh", "layer_norm", "feature_scale", "dropout"]
@@ -159,6 +162,39 @@ def test_forms_compute_and_differentiate_as_their_modules_do():
             torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-6)
 
 
+MODULES: list[tuple[nn.Module, tuple[int, ...]]] = [
+    (layers.PeriodicEmbedding(5, 4, 0.5, 3), (5,)),
+    (layers.PiecewiseLinear(3), (5,)),
+    (layers.CategoryEmbedding(2, 3, 4), (2, 3)),
+    (layers.FeatureScale((5,)), (5,)),
+    (layers.GatedLinear(5, 4), (5,)),
+    (layers.Mish(), (5,)),
+    (nn.LayerNorm(5), (5,)),
+    *[(activation(), (5,)) for activation in (nn.ReLU, nn.GELU, nn.SiLU, nn.SELU, nn.Tanh)],
+]
+
+
+@pytest.mark.parametrize(("module", "shape"), MODULES, ids=lambda value: type(value).__name__)
+def test_the_gradients_of_a_form_are_those_of_autograd_for_inputs_too(module: nn.Module, shape: tuple[int, ...]):
+    rows_, parameters = 2, dict(module.named_parameters())
+    weights = {f"here.{name}": torch.stack([p.detach()] * rows_) for name, p in parameters.items()}
+    gradients = {name: torch.full_like(weight, math.nan) for name, weight in weights.items()}
+    x = torch.rand(rows_, 16, *shape) * 1.5 - 0.25
+    with torch.no_grad():
+        y, back = form_of(Place("here", [module] * rows_, weights, gradients, []))(x, True)
+        slope = torch.randn_like(y)
+        found = back(slope.clone())
+    for row in range(rows_):
+        alone = x[row].clone().requires_grad_()
+        answer = module(alone)
+        torch.testing.assert_close(y[row], answer.detach(), rtol=1e-4, atol=1e-6)
+        learned = torch.autograd.grad(answer, [alone, *parameters.values()], slope[row], materialize_grads=True)
+        zero = torch.zeros_like(alone)
+        torch.testing.assert_close(zero if found is None else found[row], learned[0], rtol=1e-4, atol=1e-6)
+        for name, expected in zip(parameters, learned[1:], strict=True):
+            torch.testing.assert_close(gradients[f"here.{name}"][row], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_dropout_drops_the_share_it_is_told_and_keeps_the_mean():
     graph = architecture("chain", 64)
     networks = [build(graph, SIGNATURE, dropout=p, seed=0) for p in (0.0, 0.25, 0.9)]
@@ -254,3 +290,14 @@ def test_outcomes_do_not_depend_on_company_or_on_the_number_of_threads():
         torch.set_num_threads(threads)
     for one, other in zip(together, alone, strict=True):
         assert (one.score, one.curve, one.metrics) == (other.score, other.curve, other.metrics)
+
+
+def test_splits_that_differ_by_a_rare_level_are_trained_side_by_side():
+    codes = np.arange(34) % 17
+    data = Dataset("rare", "tabular", "classification", {"categorical": codes[:, None]}, codes % 2, ("a", "b"))
+    folds = [Fold(data, np.arange(17), None), Fold(data, np.arange(18), None)]
+    folds[0].data.inputs["categorical"][16] = 0  # the last level is in one of them alone
+    graph = nx.DiGraph([("x", "y")])
+    nx.set_node_attributes(graph, {"x": {"op": "input", "parameters": {"name": "onehot"}}, "y": {"op": "output"}})
+    pair = [begin(Candidate(Architecture.from_graph(graph)), fold, Budget(1), 0) for fold in folds]
+    assert pair[0].shape == pair[1].shape
