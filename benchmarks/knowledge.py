@@ -91,7 +91,7 @@ def pick(
     expectation = fit(Problem(space=tabular(), past=history)).towards(metafeatures[target])
     asked = sorted((r for r in past[target].records if r.number < SHARED), key=lambda r: r.number)
     means, _ = expectation.means(expectation.prior.columns.encode([r.choices for r in asked]))
-    trusted = [b for b in expectation.beliefs() if b.trust > 0]
+    trusted = [b for b in expectation.beliefs if b.trust > 0]
     return int(np.argmax(sum(b.mass * b.trust * means[b.mean] for b in trusted)))
 
 

@@ -59,7 +59,7 @@ def test_meta_features_that_say_nothing_are_switched_off_and_that_is_said() -> N
     assert not prior.described
     expectation = prior.towards(told)
     assert not expectation.shares.any()
-    assert "alike" not in {belief.name.split()[0] for belief in expectation.beliefs()}
+    assert "alike" not in {belief.name.split()[0] for belief in expectation.beliefs}
     notes = account(Problem(small_space(), past=past, metafeatures=told), prior).notes
     assert any("is not used: it foretold no more than the average of all (correlation" in note for note in notes)
 

@@ -76,7 +76,7 @@ def test_a_prior_survives_its_files(problem: Problem, prior: Prior, tmp_path: Pa
     write(prior, tmp_path / "prior.json")
     back = read(tmp_path / "prior.json")
     assert same(prior, back)
-    assert back.towards({}).beliefs() == prior.towards({}).beliefs()
+    assert back.towards({}).beliefs == prior.towards({}).beliefs
     assert back.resemblance is not None
     assert prior.resemblance is not None
     np.testing.assert_array_equal(back.resemblance.known, prior.resemblance.known)

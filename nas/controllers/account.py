@@ -135,7 +135,7 @@ def _about_worth(expectation: Expectation, records: Sequence[Record]) -> list[st
             f"history's first choice: {better} of {len(scores) - 1} later trainings were better; it is {place} {rest}"
         )
     means, _ = expectation.means(expectation.prior.columns.encode([r.choices for r in scored]))
-    trusted = [belief for belief in expectation.beliefs() if belief.trust > 0]
+    trusted = [belief for belief in expectation.beliefs if belief.trust > 0]
     expected = np.sum([b.mass * b.trust * means[b.mean] for b in trusted], axis=0)
     agree = agreement(normal_scores(expected), normal_scores(scores)) if np.ptp(expected) > 0 else 0.0
     return [

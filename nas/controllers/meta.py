@@ -76,6 +76,7 @@ class MetaController:
         self._size = pool
         self._given = prior
         self._told = Told()
+        self._inside: list[Record] = []  # of those told, what the space has
         self._computed: set[Identity] = set()
 
     def ask(self, count: int = 1) -> list[Choices]:
@@ -95,6 +96,8 @@ class MetaController:
     def tell(self, records: Sequence[Record]) -> None:
         for record in self._told.new(records):
             self._computed.add(computation(record.architecture, record.settings))
+            if self._problem.space.contains(record.choices):
+                self._inside.append(record)
         self.__dict__.pop("_seen", None)
 
     def explain(self) -> Explanation:
@@ -143,10 +146,9 @@ class MetaController:
     @cached_property
     def _seen(self) -> Seen:
         """What was told; a failure counts as the worst score there is."""
-        told = [r for r in self._told.records if self._problem.space.contains(r.choices)]
-        group = Group.of([dict(r.choices) for r in told], self._expectation)
-        z, v = _scores(told)
-        return Seen(group, z, v, np.array([r.key not in self._known for r in told], dtype=bool))
+        group = Group.of([dict(r.choices) for r in self._inside], self._expectation)
+        z, v = _scores(self._inside)
+        return Seen(group, z, v, np.array([r.key not in self._known for r in self._inside], dtype=bool))
 
     def _parts(self, first: int | None = None) -> list[Part]:
         """The beliefs given what was told, or the first of it."""
@@ -154,15 +156,14 @@ class MetaController:
         rows = slice(0, len(seen.z) if first is None else first)
         group = Group(seen.group.choices[rows], seen.group.X[rows], seen.group.means[:, rows], seen.group.D[:, rows])
         some = Seen(group, seen.z[rows], seen.v[rows], seen.counted[rows])
-        return posterior(self._expectation.beliefs(), self._observations(some))
+        return posterior(self._expectation.beliefs, self._observations(some))
 
     def _observations(self, seen: Seen) -> Observations:
         at = seen.group.seen_from(seen.group, self.prior)
         return Observations(at, seen.z, seen.v, seen.counted)
 
     def _best(self, count: int) -> list[Choices]:
-        space = self._problem.space
-        scored = [r for r in self._told.records if r.score is not None and space.contains(r.choices)]
+        scored = [r for r in self._inside if r.score is not None]
         return [dict(r.choices) for r in sorted(scored, key=lambda r: -(r.score or 0.0))[:count]]
 
     # ---- what is chosen ----------------------------------------------------------------------------------------------
@@ -195,7 +196,7 @@ class MetaController:
         if not len(seen.z):
             return self._favour(group), []
         observed = self._observations(seen)
-        parts = posterior(self._expectation.beliefs(), observed)
+        parts = posterior(self._expectation.beliefs, observed)
         contrast = self._contrast(group, seen)
         if (contrast & free).any():
             return contrast * rng.random(len(group)), parts
@@ -232,7 +233,7 @@ class MetaController:
 
     def _foretold(self, group: Group) -> np.ndarray:
         """What history expects of candidates [m], before any is trained."""
-        trusting = [belief for belief in self._expectation.beliefs() if belief.trust > 0]
+        trusting = [belief for belief in self._expectation.beliefs if belief.trust > 0]
         return np.zeros(len(group)) + sum(b.mass * b.trust * group.means[b.mean] for b in trusting)
 
     def _favour(self, group: Group) -> np.ndarray:

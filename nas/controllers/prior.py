@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -128,8 +129,9 @@ class Expectation:
         """Whether its meta-features change what is expected."""
         return bool(self.shares.any())
 
+    @cached_property
     def beliefs(self) -> list[Belief]:
-        """Returns the ways of believing history here; the masses sum to 1."""
+        """The ways of believing history here; the masses sum to 1."""
         return beliefs(self.tasks, self.described, self.prior.masses, self.same)
 
     def means(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
