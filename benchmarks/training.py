@@ -47,6 +47,7 @@ from nas.training.resident import Fold, Rows
 Row = dict[str, Any]
 DEMANDED = (10.0, 12.0, 9.0, 8.0, 5.0, 1.7, 1.0, 0.5, 4.0, 200.0, 4.0)
 PARITY = 0.003  # of mean accuracy
+FORESEEN = (0.1, 0.2, 0.35, 0.5)  # parts of a schedule
 
 
 # --- loops
@@ -381,7 +382,8 @@ def pruned(held_out: int = 20, orders: int = 5) -> Row:
     half. With one, which has learned from all other families, it goes through the same order until its best score is
     that of the half, on through the other half where it stopped the best one. ``share_of_pool``: of the epochs of all
     trainings, with no regard to what was found; ``same_best``: how often the best of all was among what went on;
-    ``regret``: how far its best is below, over the difference of best and median.
+    ``regret``: how far its best is below, over the difference of best and median. ``foreseen``: the median share if at
+    that part of a schedule it were known which trainings end above the best so far, and no other went on.
     """
     with shipped() as history:
         curves = [
@@ -389,6 +391,7 @@ def pruned(held_out: int = 20, orders: int = 5) -> Row:
             for past in history.past()
         ]
     rng, found = np.random.default_rng(0), []
+    foreseen: dict[float, list[float]] = {look: [] for look in FORESEEN}
     for family, own in curves[:: max(1, len(curves) // held_out)][:held_out]:
         pruner = HistoryPruner([some for other, some in curves if other != family])
         ends = np.array([max(curve) for curve in own])
@@ -400,12 +403,24 @@ def pruned(held_out: int = 20, orders: int = 5) -> Row:
             needed = spent[max(half - 1, there[0])] if len(there) else spent[-1]
             regret = (ends.max() - bests[-1]) / (ends.max() - np.median(ends) + 1e-12)
             plain = sum(len(own[i]) for i in order[:half])
+            for look, values in foreseen.items():
+                values.append(_foreseen([own[i] for i in order[:half]], look) / plain)
             found.append((needed / plain, spent[-1] / sum(map(len, own)), bests[-1] == ends.max(), regret, len(there)))
     shares, pool, kept, regrets, reached = np.array(found, dtype=float).T
     more = {"share_of_pool": pool.mean(), "same_best": kept.mean(), "regret": regrets.mean(), "mean": shares.mean()}
     more["never"] = float(np.mean(reached == 0))
+    more |= {f"foreseen at {look}": np.median(values) for look, values in foreseen.items()}
     name = f"HistoryPruner: share of epochs for the same best score, {held_out} held-out datasets"
     return {**_row(name, shares, DEMANDED[7]), **{key: round(float(value), 3) for key, value in more.items()}}
+
+
+def _foreseen(curves: Sequence[Sequence[float]], look: float) -> int:
+    """Returns the epochs of a search in which only those go on after a look that end above the best before them."""
+    bests = np.maximum.accumulate([-np.inf, *map(max, curves)])
+    return sum(
+        len(curve) if max(curve) > best else math.ceil(look * len(curve))
+        for curve, best in zip(curves, bests, strict=False)
+    )
 
 
 def _pruned(pruner: HistoryPruner, curves: Sequence[Sequence[float]]) -> tuple[list[int], list[float]]:
