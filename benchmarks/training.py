@@ -36,6 +36,7 @@ from benchmarks.record import circumstances
 from nas.architecture import Architecture
 from nas.dataset import Dataset, load
 from nas.metadataset import shipped
+from nas.record import Outcome
 from nas.training import Candidate, HistoryPruner, Recipe
 from nas.training.faults import device_of
 from nas.training.fit import begin
@@ -380,38 +381,46 @@ def pruned(held_out: int = 20, orders: int = 5) -> Row:
 
     The trainings of a held-out dataset are gone through in random orders. A search without a pruner does the first
     half. With one, which has learned from all other families, it goes through the same order until its best score is
-    that of the half, on through the other half where it stopped the best one. ``share_of_pool``: of the epochs of all
-    trainings, with no regard to what was found; ``same_best``: how often the best of all was among what went on;
-    ``regret``: how far its best is below, over the difference of best and median. ``foreseen``: the median share if at
-    that part of a schedule it were known which trainings end above the best so far, and no other went on.
+    that of the half, on through the other half where it stopped the best one. ``_gone_through`` says what else is told.
     """
     with shipped() as history:
-        curves = [
-            (past.info.family, [r.outcome.curve for r in past.records if len(r.outcome.curve) > 1])
+        trained = [
+            (past.info.family, [record.outcome for record in past.records if len(record.outcome.curve) > 1])
             for past in history.past()
         ]
     rng, found = np.random.default_rng(0), []
-    foreseen: dict[float, list[float]] = {look: [] for look in FORESEEN}
-    for family, own in curves[:: max(1, len(curves) // held_out)][:held_out]:
-        pruner = HistoryPruner([some for other, some in curves if other != family])
-        ends = np.array([max(curve) for curve in own])
-        for _ in range(orders):
-            order = rng.permutation(len(own))
-            spent, bests = _pruned(pruner, [own[i] for i in order])
-            half = len(own) // 2
-            there = np.flatnonzero(np.array(bests) >= ends[order[:half]].max())
-            needed = spent[max(half - 1, there[0])] if len(there) else spent[-1]
-            regret = (ends.max() - bests[-1]) / (ends.max() - np.median(ends) + 1e-12)
-            plain = sum(len(own[i]) for i in order[:half])
-            for look, values in foreseen.items():
-                values.append(_foreseen([own[i] for i in order[:half]], look) / plain)
-            found.append((needed / plain, spent[-1] / sum(map(len, own)), bests[-1] == ends.max(), regret, len(there)))
-    shares, pool, kept, regrets, reached = np.array(found, dtype=float).T
-    more = {"share_of_pool": pool.mean(), "same_best": kept.mean(), "regret": regrets.mean(), "mean": shares.mean()}
-    more["never"] = float(np.mean(reached == 0))
-    more |= {f"foreseen at {look}": np.median(values) for look, values in foreseen.items()}
+    for family, own in trained[:: max(1, len(trained) // held_out)][:held_out]:
+        pruner = HistoryPruner([[each.curve for each in some] for other, some in trained if other != family])
+        found += [_gone_through(pruner, [own[i] for i in rng.permutation(len(own))]) for _ in range(orders)]
+    shares = [each.pop("share") for each in found]
+    more = {name: round(float(np.mean([each[name] for each in found])), 3) for name in found[0]}
     name = f"HistoryPruner: share of epochs for the same best score, {held_out} held-out datasets"
-    return {**_row(name, shares, DEMANDED[7]), **{key: round(float(value), 3) for key, value in more.items()}}
+    return {**_row(name, shares, DEMANDED[7]), "mean": round(float(np.mean(shares)), 3), **more}
+
+
+def _gone_through(pruner: HistoryPruner, outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """Returns what a pruner does to a search that trains these in order.
+
+    ``share``: of the epochs of the first half without a pruner. ``never``: whether its best score was not reached, and
+    ``never within its error``, not even one a standard error below. ``share_of_pool``: of the epochs of all trainings,
+    with no regard to what was found; ``same_best``: whether the best of all was among what went on; ``regret``: how far
+    its best is below, over the difference of best and median. ``foreseen at``: the share if it were known from that
+    part of a schedule on which trainings end above the best so far, and no other went on.
+    """
+    curves = [each.curve for each in outcomes]
+    half, ends, lengths = len(curves) // 2, np.array([max(curve) for curve in curves]), [len(curve) for curve in curves]
+    spent, bests = _pruned(pruner, curves)
+    best, plain = int(ends[:half].argmax()), sum(lengths[:half])
+    there = np.flatnonzero(np.array(bests) >= ends[best])
+    return {
+        "share": (spent[max(half - 1, there[0])] if len(there) else spent[-1]) / plain,
+        "never": not len(there),
+        "never within its error": bests[-1] < ends[best] - (outcomes[best].standard_error or 0.0),
+        "share_of_pool": spent[-1] / sum(lengths),
+        "same_best": bests[-1] == ends.max(),
+        "regret": (ends.max() - bests[-1]) / (ends.max() - np.median(ends) + 1e-12),
+        **{f"foreseen at {look}": _foreseen(curves[:half], look) / plain for look in FORESEEN},
+    }
 
 
 def _foreseen(curves: Sequence[Sequence[float]], look: float) -> int:

@@ -69,8 +69,8 @@ class HistoryPruner:
     Args:
         past: For each past search its complete curves; on any dataset.
         best: The best complete curve of this search, None until there is one.
-        risk: A training stops where its chance is below this. At about .1 most winners are kept for the epochs that are
-            spent; what is lost then lies within the error of a score.
+        risk: A training stops where its chance is below this. On past searches most winners are kept per epoch at about
+            .1; those that are lost then lie within a standard error of what is kept (``benchmarks.training``).
     """
 
     def __init__(self, past: Sequence[Sequence[Curve]], best: Curve | None = None, risk: float = 0.1) -> None:
