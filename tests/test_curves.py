@@ -23,10 +23,10 @@ def test_who_stopped_is_expected_to_gain_what_the_others_gained():
     records = [of(-0.2, -0.5, -0.4, -0.2), of(-0.1, -0.4, -0.3, -0.1), of(-0.6, -0.6), of(None), of(-0.5, -0.7, -0.5)]
     scores, doubt = at_full_length(records)
     assert scores[:2] == [-0.2, -0.1]
-    assert scores[2] == pytest.approx(-0.6 + np.mean([0.3, 0.3, 0.2]))
-    assert scores[3] is None
     assert scores[4] == pytest.approx(-0.5 + 0.2)
-    assert doubt.tolist() == pytest.approx([0, 0, np.var([0.3, 0.3, 0.2]), 0, 0])
+    assert scores[2] == pytest.approx(-0.6 + np.mean([0.3, 0.3, 0.4]))  # the last one counts as what it would have been
+    assert scores[3] is None
+    assert doubt.tolist() == pytest.approx([0, 0, np.var([0.3, 0.3, 0.4]), 0, 0])
 
 
 def test_where_nobody_went_on_nothing_is_added():

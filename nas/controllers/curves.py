@@ -17,30 +17,20 @@ if TYPE_CHECKING:
 def at_full_length(records: Sequence[Record]) -> tuple[list[float | None], np.ndarray]:
     """Returns the score [n] of each training at the most epochs any of them was trained for, and the doubt about it.
 
-    One that stopped earlier is expected to gain what those gained that went on from there; the doubt, a variance [n],
-    is how much their gains differ. It is infinite where nobody went on, and the score then what it was.
+    One that stopped earlier is expected to gain what those gained that went on from there, or are expected to where
+    they stopped later; the doubt, a variance [n], is how much their gains differ. It is infinite where nobody went on,
+    and the score then what it was.
     """
-    longest = max((record.fidelity.epochs for record in records), default=0)
     scores, doubt = [record.score for record in records], np.zeros(len(records))
-    gained: dict[int, tuple[float, float]] = {}
-    for i, record in enumerate(records):
-        epochs = record.fidelity.epochs
-        if record.score is None or epochs == longest:
-            continue
-        if epochs not in gained:
-            gained[epochs] = _gain(records, epochs)
-        gain, doubt[i] = gained[epochs]
-        scores[i] = record.score + gain
+    lengths = sorted({record.fidelity.epochs for record in records})
+    for epochs in lengths[-2::-1]:
+        gains = [
+            score - max(record.outcome.curve[:epochs])
+            for record, score in zip(records, scores, strict=True)
+            if score is not None and record.fidelity.epochs > epochs and len(record.outcome.curve) > epochs
+        ]
+        for i, record in enumerate(records):
+            if record.score is not None and record.fidelity.epochs == epochs:
+                scores[i] = record.score + (float(np.mean(gains)) if gains else 0.0)
+                doubt[i] = float("inf") if not gains else np.var(gains) if len(gains) > 1 else gains[0] ** 2
     return scores, doubt
-
-
-def _gain(records: Sequence[Record], epochs: int) -> tuple[float, float]:
-    """Mean and variance of what trainings gained after so many epochs."""
-    gains = [
-        record.score - max(record.outcome.curve[:epochs])
-        for record in records
-        if record.score is not None and record.fidelity.epochs > epochs and len(record.outcome.curve) > epochs
-    ]
-    if not gains:
-        return 0.0, float("inf")
-    return float(np.mean(gains)), float(np.var(gains)) if len(gains) > 1 else float(gains[0] ** 2)
