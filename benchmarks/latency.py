@@ -14,7 +14,9 @@ scores it expects.
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,26 +51,30 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     table = load(options.table)
-    past = tuple(history(table))
     with np.load(options.table, allow_pickle=False) as file:
         flops = file["flops_m"]
-    results: dict[str, Any] = {}
-    for model in options.models.split(","):
-        found = {
-            device: [
-                correlation(table, device, flops, model, past, options.measurements, draw)
-                for draw in range(1 if model == "flops" else options.draws)
-            ]
-            for device in TEST
-        }
-        results[model] = {
-            d: {"mean": float(np.mean(v)), "spread": float(np.std(v)), "n": len(v)} for d, v in found.items()
-        }
-        results[model]["mean"] = float(np.mean([np.mean(v) for v in found.values()]))
-        print(row(model, [float(np.mean(v)) for v in found.values()]), flush=True)
+    with tempfile.TemporaryDirectory() as folder:  # all draws know the same past: what it teaches is worked out once
+        known = Problem(space=table.spaces[0], past=tuple(history(table)), priors=Path(folder))
+        results = {model: measured(model, table, known, flops, options) for model in options.models.split(",")}
     for name, values in PUBLISHED.items():
         print(row(name, values))
     write(options.out, {"measurements": options.measurements, "models": results, "published": PUBLISHED})
+
+
+def measured(
+    model: str, table: Table, known: Problem, flops: np.ndarray, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Returns a model's correlation on each device and the mean of them."""
+    found = {
+        device: [
+            correlation(table, device, flops, model, known, options.measurements, draw)
+            for draw in range(1 if model == "flops" else options.draws)
+        ]
+        for device in TEST
+    }
+    print(row(model, [float(np.mean(v)) for v in found.values()]), flush=True)
+    each = {d: {"mean": float(np.mean(v)), "spread": float(np.std(v)), "n": len(v)} for d, v in found.items()}
+    return each | {"mean": float(np.mean([np.mean(v) for v in found.values()]))}
 
 
 def middle(table: Table, device: str, rows: range) -> np.ndarray:
@@ -102,7 +108,7 @@ def correlation(
     device: str,
     flops: np.ndarray,
     model: str,
-    past: tuple[PastDataset, ...],
+    known: Problem,
     measurements: int,
     draw: int,
 ) -> float:
@@ -115,7 +121,7 @@ def correlation(
         return float(spearmanr(-flops[asked], truth).statistic)
     rng = np.random.default_rng([draw, TEST.index(device)])
     info = table.infos[_task(table, device)]
-    controller: Any = factory(model)(Problem(space=table.spaces[0], seed=draw, past=past, dataset=info.fingerprint))
+    controller: Any = factory(model)(replace(known, seed=draw, dataset=info.fingerprint))
     if not hasattr(controller, "predict"):
         raise SearchError(
             f"a model of latencies has a method predict(choices), but {model!r} has none; choose another."

@@ -133,7 +133,8 @@ class Hierarchy:
         found = np.empty((1 + self.tasks, len(Q)), dtype=np.float32)
         for at in range(0, len(Q), CHUNK):
             some = slice(at, at + CHUNK)
-            K = correlation(C, Q[some].astype(np.float32), theta) * alpha[:, None]
+            K = correlation(C, Q[some].astype(np.float32), theta)
+            K *= alpha[:, None]
             each = np.add.reduceat(K, starts, axis=0)
             found[0, some] = self.smoothness.common * each.sum(axis=0)
             found[1:, some] = self.smoothness.own * each

@@ -11,8 +11,13 @@ def correlation(A: np.ndarray, B: np.ndarray, theta: np.ndarray) -> np.ndarray:
     |x - y| = x + y - 2xy there, so one matrix product does it.
     """
     weighted = A * theta
-    distance = weighted.sum(axis=1)[:, None] + (B @ theta)[None, :] - 2.0 * (weighted @ B.T)
-    return np.exp(-np.maximum(distance, 0.0))
+    twice = weighted @ B.T
+    twice *= 2.0
+    found = weighted.sum(axis=1)[:, None] + (B @ theta)[None, :]  # in place from here: [a, b] may be large
+    found -= twice
+    np.maximum(found, 0.0, out=found)
+    np.negative(found, out=found)
+    return np.exp(found, out=found)
 
 
 def power(k: np.ndarray, tau: float) -> np.ndarray:
