@@ -33,6 +33,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun if count == 1 else plural}"
 
 
+def one_line(text: str) -> str:
+    """Returns ``text`` in one line that steers no terminal: what cannot be printed is written out, as \\n or \\x1b."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def finite(value: Any) -> Any:
     """Returns ``value`` with numbers JSON has no word for (NaN, infinity) as None and numpy's numbers as Python's."""
     if isinstance(value, Mapping):

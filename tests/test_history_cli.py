@@ -12,6 +12,7 @@ from conformance_store import dataset, fill, record, search_info
 
 from nas.cli import main
 from nas.metadataset import MetaDataset
+from nas.record import Outcome
 
 
 @pytest.fixture
@@ -47,6 +48,14 @@ def refused(capsys):
         return printed.err
 
     return run
+
+
+def test_records_without_the_usual_metrics_are_shown(mine, said):
+    """A study of Optuna, or a pack made elsewhere, knows the score alone."""
+    with MetaDataset.open(mine) as store:
+        store.add_dataset(dataset("houses"))
+        store.append([replace(record(0, "bare", "houses"), outcome=Outcome("complete", score=-0.25))])
+    assert "0.2500 ±.000" in said("show", "bare", "--history", mine)
 
 
 def test_a_search_is_forgotten_by_how_it_begins(mine, said):

@@ -33,7 +33,7 @@ ROOMS: dict[str, tuple[str, bool]] = {
     "training": ("architecture dataset layers metrics model operations preprocess record", True),
     "executors": ("", False),
     "surrogate": ("", False),
-    "controllers": ("architecture space encoding record metadataset surrogate", False),
+    "controllers": ("architecture space encoding record metadataset readable surrogate", False),
     "protocol": ("dataset metrics record training", False),
     "export": (
         "architecture dataset draw layers model operations placed prediction preprocess readable",
@@ -54,7 +54,7 @@ ROOMS: dict[str, tuple[str, bool]] = {
     "goals": ("architecture dataset export model placed record space training", False),
     "loop": (
         "architecture comparison controllers dataset evaluation executors goals metadataset metrics protocol record "
-        "report result space sketch study training search_spaces",
+        "readable report result space sketch study training search_spaces",
         False,
     ),
     "estimator": ("controllers dataset loop metadataset model operations placed preprocess record result space", False),

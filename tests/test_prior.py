@@ -295,5 +295,42 @@ def test_those_with_little_to_say_share_a_line() -> None:
     text = str(Explanation(weights, 0.4, {"old": "another search space"}))
     assert "50.0%  loud" in text
     assert "10.0%  20 datasets with less than 1% each: quiet 0 0.5%" in text
-    assert "1 datasets (nothing to say here): silent" in text
+    assert "1 dataset (nothing to say here): silent" in text
     assert all(len(line) <= 110 for line in text.splitlines())
+
+
+def test_a_dataset_with_several_lessons_is_counted_once() -> None:
+    space = small_space()
+    (past,) = toy_history(space, 1, 40)
+    twofold = replace(past, records=tuple(replace(r, metric=("brier", "auc")[r.number % 2]) for r in past.records))
+    notes = MetaController(Problem(space, past=(twofold,)), pool=60).explain().notes
+    assert "history: 40 trainings on 1 dataset" in notes
+
+
+def test_many_datasets_of_which_nothing_is_known_are_not_called_too_few() -> None:
+    space = small_space()
+    past = tuple(
+        replace(each, info=replace(each.info, metafeatures={"rows": 1.0})) for each in toy_history(space, 21, 8)
+    )
+    notes = "\n".join(MetaController(Problem(space, past=past), pool=60).explain().notes)
+    assert "no meta-features that tell them apart" in notes
+
+
+def test_a_name_breaks_no_line_and_steers_no_terminal() -> None:
+    account = Explanation({"loud\n\x1b[31m": 0.5, "quiet\r": 0.005}, 0.495, {"old\x07": "another search space"})
+    for text in (account.line, *str(account).splitlines()):
+        assert text.isprintable()
+    assert len(str(account).splitlines()) == 4
+
+
+def test_of_a_thousand_names_some_are_given() -> None:
+    text = str(Explanation({}, 1.0, {f"copy {i}": "a copy of one" for i in range(1000)}))
+    assert "1,000 datasets (ignored: a copy of one): copy 0, " in text
+    assert "950 more" in " ".join(text.split())
+    assert len(text.splitlines()) < 10
+
+
+def test_less_than_a_hundredth_is_what_is_printed() -> None:
+    text = str(Explanation({"nearly": 0.0098, "little": 0.0094}, 0.9808))
+    assert "1.0%  nearly" in text
+    assert "1 dataset with less than 1% each: little 0.9%" in text

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from nas.cli.arguments import Commands
 from nas.cli.text import as_json, clipped
-from nas.readable import short
+from nas.readable import counted, short
 
 if TYPE_CHECKING:
     from nas.loop.replay import Tested
@@ -59,7 +59,7 @@ def _train(options: argparse.Namespace) -> int:
             try:
                 families = training.families()
                 if not options.json:
-                    print(f"what it is worth, each of {len(families)} families left out in turn:", flush=True)
+                    print(f"what it is worth, {counted(len(families), 'family')} left out in turn:", flush=True)
                 tested = [
                     each for some in _shown(families, len(families), "families") for each in training.tested(some)
                 ]

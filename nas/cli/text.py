@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from nas.metrics import display, sign_of
-from nas.readable import finite, short
+from nas.readable import finite, one_line, short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +36,8 @@ def trial_line(record: Record, remark: str = "") -> str:
         name = display("classification" if "accuracy" in record.outcome.metrics else "regression")
         error = record.outcome.standard_error or 0.0
         value = sign_of(record.metric) * record.score
-        score = f"{short(record.outcome.metrics[name]):>6s}  {value:.4f} ±{short(error)}"
+        shared = record.outcome.metrics.get(name)  # of a history that was made elsewhere it may be missing
+        score = f"{'' if shared is None else short(shared):>6s}  {value:.4f} ±{short(error)}"
     else:
         remark = record.outcome.message
     what = clipped(record.architecture.summary(), WHAT)
@@ -53,5 +54,6 @@ def settings_text(settings: Mapping[str, Value]) -> str:
 
 
 def clipped(text: str, width: int) -> str:
-    """Returns a text of at most ``width`` characters; what is cut ends in an ellipsis."""
+    """Returns a text of at most ``width`` characters in one line; what is cut ends in an ellipsis."""
+    text = one_line(text)
     return text if len(text) <= width else text[: width - 1] + "…"

@@ -11,6 +11,7 @@ from nas.controllers.base import Explanation, Problem
 from nas.controllers.beliefs import AGAINST, ALIKE, AVERAGE, FIRST
 from nas.controllers.candidates import Pool
 from nas.controllers.resemblance import FEWEST_DATASETS, agreement
+from nas.readable import counted
 from nas.surrogate import normal_scores
 
 if TYPE_CHECKING:
@@ -42,13 +43,7 @@ def account(
     order = np.argsort(-shares, kind="stable")
     weights = {names[i]: float(shares[i]) for i in order}
     own = max(0.0, 1.0 - sum(weights.values()))
-    trainings = sum(lesson.trainings for lesson in prior.lessons if lesson.here)
-    here = sum(lesson.here for lesson in prior.lessons)
-    notes = [f"history: {trainings:,} trainings on {here} datasets"]
-    if here < expectation.tasks:
-        notes.append(
-            f"{expectation.tasks - here} datasets were searched in other spaces: heard as far as these share words"
-        )
+    notes = _about_history(prior)
     course = {n: trust(parts(n)) for n in (0, *MILESTONES) if n < len(told)} | {len(told): trust(now)}
     notes += [_about_likeness(expectation), *_about_trust(course, now), *_about_worth(expectation, told.records)]
     if expectation.same:
@@ -80,6 +75,21 @@ def _shares(expectation: Expectation, pool: Pool, parts: Sequence[Part]) -> np.n
     return found
 
 
+def _about_history(prior: Prior) -> list[str]:
+    """How much teaches; a dataset of which there are several lessons is one."""
+    here, away = ([lesson for lesson in prior.lessons if lesson.here == of] for of in (True, False))
+    notes = []
+    if here:
+        trainings, datasets = sum(lesson.trainings for lesson in here), len({lesson.fingerprint for lesson in here})
+        notes.append(f"history: {counted(trainings, 'training')} on {counted(datasets, 'dataset')}")
+    if away:
+        datasets = len({lesson.fingerprint for lesson in away})
+        notes.append(
+            f"history of other spaces, as far as they share operations or settings: {counted(datasets, 'dataset')}"
+        )
+    return notes
+
+
 def _divided(amounts: np.ndarray) -> np.ndarray:
     total = amounts.sum()
     return amounts / total if total > 0 else np.full(len(amounts), 1.0 / max(len(amounts), 1))
@@ -88,13 +98,15 @@ def _divided(amounts: np.ndarray) -> np.ndarray:
 def about_likeness(prior: Prior) -> str:
     """Returns whether what a dataset is like changes what is expected of it, and why not where it does not."""
     found = prior.resemblance
-    if found is None:
+    if found is None and len({lesson.group for lesson in prior.lessons}) < FEWEST_DATASETS:
         return f"what a dataset is like is taken into account from {FEWEST_DATASETS} past datasets on"
+    if found is None:
+        return "what a dataset is like is not used: the past datasets have no meta-features that tell them apart"
     gain = f"correlation {found.gain:+.3f} ±{found.error:.3f} on past datasets"
     if not prior.described:
         return f"what a dataset is like is not used: it foretold no more than the average of all ({gain})"
     loud = [found.names[i] for i in np.argsort(-found.weights, kind="stable")[:3] if found.weights[i] > 0]
-    return f"what a dataset is like is used ({gain}); it shows most in {', '.join(loud)}"
+    return f"what a dataset is like is used ({gain}); it shows most in {', '.join(loud).replace('_', ' ')}"
 
 
 def _about_likeness(expectation: Expectation) -> str:

@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
+from nas.readable import counted, one_line
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -83,7 +85,7 @@ class Explanation:
     def line(self) -> str:
         """The account in one line: the three datasets with the most to say, the search's own model, who was ignored."""
         heard = [(name, share) for name, share in self.weights.items() if share > 0]
-        parts = ["  ".join(f"{name} {share:.0%}" for name, share in heard[:3])]
+        parts = ["  ".join(f"{one_line(name)} {share:.0%}" for name, share in heard[:3])]
         if rest := heard[3:]:
             parts[0] += f"  {len(rest)} more {sum(share for _, share in rest):.0%}"
         parts.append(f"own model {self.own:.0%}" if heard else "no past dataset")
@@ -92,21 +94,29 @@ class Explanation:
         return "listening to " + " | ".join(part for part in parts if part)
 
     def __str__(self) -> str:
-        rows = [f"{share:7.1%}  {name}" for name, share in self.weights.items() if share >= QUIET]
-        if quiet := {name: share for name, share in self.weights.items() if 0 < share < QUIET}:
-            named = ", ".join(f"{name} {share:.1%}" for name, share in quiet.items())
-            rows += _row(sum(quiet.values()), f"{len(quiet)} datasets with less than {QUIET:.0%} each: {named}")
+        loud = {name: share for name, share in self.weights.items() if round(share, 3) >= QUIET}
+        rows = [f"{share:7.1%}  {one_line(name)}" for name, share in loud.items()]
+        if quiet := {name: share for name, share in self.weights.items() if share > 0 and name not in loud}:
+            named = _listed([f"{name} {share:.1%}" for name, share in quiet.items()])
+            who = counted(len(quiet), "dataset")
+            rows += _row(sum(quiet.values()), f"{who} with less than {QUIET:.0%} each: {named}")
         rows.append(f"{self.own:7.1%}  what this search has seen itself")
         silent = {"nothing to say here": [name for name, share in self.weights.items() if share <= 0]}
         for name, reason in self.ignored.items():
             silent.setdefault(f"ignored: {reason}", []).append(name)
         for reason, names in silent.items():
             if names:
-                rows += _row(0.0, f"{len(names)} datasets ({reason}): {', '.join(names)}")
+                rows += _row(0.0, f"{counted(len(names), 'dataset')} ({reason}): {_listed(names)}")
         return "\n".join([*rows, *self.notes])
 
 
 QUIET = 0.01  # share of the prediction below which a past dataset has no line of its own
+NAMED = 50  # datasets of one line whose names are given
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = [f"{len(names) - NAMED:,} more"] if len(names) > NAMED else []
+    return ", ".join([*map(one_line, names[:NAMED]), *more])
 
 
 def _row(share: float, text: str) -> list[str]:

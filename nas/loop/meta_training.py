@@ -14,6 +14,7 @@ from nas.errors import HistoryError
 from nas.loop.replay import FEWEST, Tested, held_out, replayed
 from nas.loop.worth import Worth
 from nas.metadataset.histories import YOURS, Histories, Source
+from nas.readable import counted, one_line
 
 if TYPE_CHECKING:
     from nas.controllers.prior import Prior
@@ -52,12 +53,16 @@ class Distilled:
         return {**vars(self), "ignored": dict(self.ignored), "places": list(self.places), "worth": worth}
 
     def __str__(self) -> str:
-        rows = [f"space {self.space}: {self.trainings:,} trainings on {self.datasets:,} datasets teach"]
+        rows = [f"space {self.space}: {counted(self.trainings, 'training')} on {counted(self.datasets, 'dataset')}"]
         if self.elsewhere:
-            rows.append(f"{self.elsewhere} datasets of other spaces are heard as far as these share words")
+            rows.append(
+                f"of other spaces, as far as they share operations or settings: {counted(self.elsewhere, 'dataset')}"
+            )
         for reason, number in Counter(self.ignored.values()).most_common():
             names = [name for name, why in self.ignored.items() if why == reason]
-            rows += wrap(f"not heard, {reason}: {number} ({', '.join(names[:8])}{', ...' * (number > 8)})", 110)
+            rows += wrap(
+                f"not heard, {reason}: {number} ({', '.join(map(one_line, names[:8]))}{', ...' * (number > 8)})", 110
+            )
         rows.append(self.likeness)
         if self.places:
             kept = "this space" if len(self.places) == 1 else f"{len(self.places)} forms of this space"
@@ -137,7 +142,7 @@ class MetaTraining:
             raise HistoryError(
                 f"to leave a family out there must be {FEWEST_FAMILIES} families, and {FEWEST} candidates of space "
                 f"{self.space.name!r} trained on each dataset that is played again, some better than the median; this "
-                f"history has {len(found)} such families."
+                f"history has {counted(len(found), 'such family')}."
             )
         return found
 
@@ -199,8 +204,8 @@ def _told(prior: Prior) -> Distilled:
     return Distilled(
         space=prior.space,
         trainings=sum(lesson.trainings for lesson in here),
-        datasets=len(here),
-        elsewhere=len(prior.lessons) - len(here),
+        datasets=len({lesson.fingerprint for lesson in here}),
+        elsewhere=len({lesson.fingerprint for lesson in prior.lessons if not lesson.here}),
         ignored=prior.ignored,
         likeness=about_likeness(prior),
         places=(),

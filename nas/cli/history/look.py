@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nas.cli.arguments import Commands
 from nas.cli.searches import add_place, names_of, one_of, opened
 from nas.cli.text import as_json, heading, settings_text, trial_line
-from nas.readable import counted
+from nas.readable import counted, one_line
 
 if TYPE_CHECKING:
     from nas.metadataset.audit import Audit
@@ -57,7 +57,8 @@ def _list(options: argparse.Namespace) -> int:
     for row in rows:
         state = "finished" if row["finished"] else "open"
         what = f"{row['search']:32s} {row['dataset']:20s} {str(row['fingerprint'])[:8]}  {row['space']:10s}"
-        print(f"{what} {row['controller']:12s} {row['records']:5d} records  {str(row['created'])[:16]}  {state}")
+        made = f"{row['controller']:12s} {row['records']:5d} records  {str(row['created'])[:16]}  {state}"
+        print(one_line(f"{what} {made}"))
     return 0
 
 
@@ -111,26 +112,27 @@ def _audit(options: argparse.Namespace) -> int:
 def _audit_text(found: Audit, place: str) -> str:
     tasks = ", ".join(f"{count} {task}" for task, count in found.tasks.items())
     lines = [
-        f"{place}, with what is shipped: {found.datasets} datasets of {len(found.families)} families, "
-        f"{found.records:,} records; as diverse as {found.effective:.1f} families with equally many records"
+        f"{place}, with what is shipped: {counted(found.datasets, 'dataset')} of "
+        f"{counted(len(found.families), 'family')}, {counted(found.records, 'record')}; "
+        f"as diverse as {found.effective:.1f} families with equally many records"
     ]
     if found.datasets:
         ranges = {"rows": found.rows, "columns": found.columns, "records": found.trained}
         shown = (f"{r.least:,} to {r.most:,} {name} (median {r.median:,})" for name, r in ranges.items())
         lines.append(f"datasets: {tasks}; {', '.join(shown)}")
-    lines += [f"space {s.name:20s} {s.datasets:5d} datasets {s.records:7d} records" for s in found.spaces]
+    lines += [f"space {one_line(s.name):20s} {s.datasets:5d} datasets {s.records:7d} records" for s in found.spaces]
     if largest := [(name, n) for name, n in found.families.items() if n > 2 * found.trained.median][:5]:
-        lines.append("most records: " + ", ".join(f"{name} {count}" for name, count in largest))
+        lines.append("most records: " + ", ".join(f"{one_line(name)} {count}" for name, count in largest))
     if found.near is None:
         return "\n".join(lines)
     near = found.near
     lines.append(
-        f"{near.name}: {near.rows:,} rows, {near.fewer_rows:.0%} of the datasets have fewer; {near.columns:,} columns, "
-        f"{near.fewer_columns:.0%} have fewer"
+        f"{one_line(near.name)}: {near.rows:,} rows, {near.fewer_rows:.0%} of the datasets have fewer; "
+        f"{near.columns:,} columns, {near.fewer_columns:.0%} have fewer"
     )
     if near.nearest:
-        lines.append("  nearest are " + ", ".join(f"{d.name} at {d.distance:.2f}" for d in near.nearest))
-    lines += [f"  {kin.name} holds {kin.share:.0%} of the same rows" for kin in near.kin]
+        lines.append("  nearest are " + ", ".join(f"{one_line(d.name)} at {d.distance:.2f}" for d in near.nearest))
+    lines += [f"  {one_line(kin.name)} holds {kin.share:.0%} of the same rows" for kin in near.kin]
     lines.append(
         f"  {near.farther:.0%} of the datasets are farther from all other families than this one; "
         + (
