@@ -15,6 +15,7 @@ from nas.controllers.meta import MetaController
 from nas.controllers.prior import fit
 from nas.controllers.resemblance import FEWEST_DATASETS
 from nas.errors import HistoryError
+from nas.operations import BUILTIN, Operation
 from nas.record import Fidelity, Outcome, PastDataset
 from nas.space import Choice, Choices, Float, SearchSpace
 
@@ -173,6 +174,25 @@ def test_what_another_space_found_out_is_a_start() -> None:
     truth = [toy_score(c) for c in sampled(new, 200)]
     assert np.corrcoef(means[AVERAGE], truth)[0, 1] > 0.3
     assert any("other spaces" in note for note in MetaController(problem, pool=40).explain().notes)
+
+
+def test_operations_of_another_space_are_known_by_the_words_of_their_names() -> None:
+    """No operation is shared, but what is best there has a name like one of those that are tried here."""
+    names = ("quick_relu", "mish_2d", "quick_tanh")
+    own = {name: Operation(name, 1, lambda shape: None, shape=lambda shape: shape) for name in names}
+    old = SearchSpace("old", operations=BUILTIN | own)
+    old.add_input("x")
+    old.add_output("y")
+    for source, target in (("x", "first"), ("first", "second")):
+        old.add_node(target, Choice(*names))
+        old.add_edge(source, target)
+    old.add_edge("second", "y")
+    past = past_dataset(old, "far", [(c, float(list(c.values()).count("mish_2d"))) for c in old.enumerate()])
+    new = small_space("new")
+    prior, some = fit(Problem(new, past=(past,))), sampled(new, 200)
+    means, _ = prior.towards({}).means(prior.columns.encode(some))
+    with_mish = np.array(["mish" in choices.values() for choices in some])
+    assert means[AVERAGE][with_mish].mean() > means[AVERAGE][~with_mish].mean() + 0.3
 
 
 def test_a_space_with_nothing_in_common_is_ignored() -> None:

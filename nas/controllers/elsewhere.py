@@ -1,12 +1,16 @@
 """Lessons of other search spaces, told in the words of this one.
 
-What two spaces share are the columns of the space-free encoding (``nas.encoding``) and decisions of the same name and
-value. On these a Gaussian process is fitted to the trainings of each such dataset, and asked about random candidates of
-this space; its answers then are a lesson like any other, to be believed as far as the trainings of the search confirm.
+What two spaces share are the columns of the space-free encoding (``nas.encoding``), decisions of the same name and
+value, and the words in names of operations: ``nor_conv_3x3`` there is likely like ``conv3x3`` here. On these a Gaussian
+process is fitted to the trainings of each such dataset, and asked about random candidates of this space; its answers
+then are a lesson like any other, to be believed as far as the trainings of the search confirm.
 """
 
 from __future__ import annotations
 
+import math
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -83,7 +87,15 @@ def _told(lesson: Lesson, asked: _Asked) -> Taught:
 
 def _row(architecture: Architecture, settings: Mapping[str, Value], choices: Mapping[str, Value]) -> dict[str, float]:
     named = {f"decision.{path}={value}": 1.0 for path, value in choices.items()}
-    return space_free(architecture, settings) | named
+    spoken = Counter(word for node in architecture.nodes for word in words(node.op))
+    said = {f"word.{word}": math.log1p(count) for word, count in spoken.items()}
+    said |= {f"decision.{path}~{word}": 1.0 for path, value in choices.items() for word in words(value)}
+    return space_free(architecture, settings) | named | said
+
+
+def words(name: object) -> list[str]:
+    """Returns the words of a name, none of anything else: nor, conv and 3x3 of nor_conv_3x3."""
+    return re.findall(r"[^\W\d_]+|\d+(?:x\d+)*", name.lower()) if isinstance(name, str) else []
 
 
 def _expected(
