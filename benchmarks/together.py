@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,20 @@ def main() -> None:
 
 
 def together(results: Sequence[Result]) -> dict[str, Any]:
-    """Returns every figure of the module's docstring, as JSON."""
+    """Returns every figure of the module's docstring, as JSON.
+
+    Raises:
+        DataError: Where two results with the past as it was are of one table: its families would count twice.
+    """
     clean = [r for r in results if kind_of(r) == "as it was"]
+    for table, number in Counter(r["table"] for r in clean).items():
+        if number > 1:
+            raise DataError(f"a table counts once, but {number} results with the past as it was are of {table}.")
     found: dict[str, Any] = {"tables": {r["table"]: _table(r) for r in clean}}
     shares = [t["share_of_best_other"] for t in found["tables"].values() if t["share_of_best_other"] is not None]
     found["mean_share_of_best_other"] = float(np.mean(shares)) if shares else None
-    found["evaluations_to"] = _evaluations([r for r in clean if r["rows"] >= LARGE])
+    large = [r for r in clean if r["rows"] >= LARGE]
+    found["evaluations_to"] = _evaluations(large) if large else {}
     found["against"] = _against(clean)
     found["other_pasts"] = [_harm(r, clean) for r in results if kind_of(r) != "as it was"]
     return found

@@ -256,7 +256,11 @@ def test_results_are_put_together(path, tmp_path, monkeypatch, capsys):
         np.mean([cold["per_task"][t]["auc50c"] - random["per_task"][t]["auc50c"] for t in ("a", "b")]) / 2
         + (cold["per_task"]["c"]["auc50c"] - random["per_task"]["c"]["auc50c"]) / 2
     )
-    assert found["evaluations_to"]["TPE at 100"] is None, "a small table does not count"
+    assert found["evaluations_to"] == {}, "a small table does not count"
+    with pytest.raises(DataError, match="counts once, but 2 results"):
+        together([results[0], *results])
+    large = together([{**results[0], "rows": 1000}])
+    assert large["evaluations_to"]["TPE at 100"] == random["evaluations_to"]["TPE at 100"]["median"]
     shuffled, junk = found["other_pasts"]
     assert shuffled["share_of_cold_gp"] == pytest.approx(random["auc50c"] / cold["auc50c"]), "neither knows a past"
     assert (junk["past"], junk["share_of_without_junk"]) == ("2 junk", pytest.approx(1.0))
