@@ -17,6 +17,7 @@ import nas
 from nas.cli import main
 from nas.controllers import Explanation, Problem
 from nas.controllers.meta import MetaController
+from nas.controllers.prior import MOST_LESSONS, MOST_RECORDS, fit
 from nas.errors import HistoryError
 from nas.metadataset import MetaDataset
 from nas.record import Fidelity, Outcome, PastDataset
@@ -138,6 +139,49 @@ def test_a_bad_history_costs_little_and_says_what_was_not_heard(name: str) -> No
         assert set(account.ignored.values()) == {reason}
     else:
         assert set(account.weights) | set(account.ignored), "whoever is on record is named"
+
+
+def forms(score: Score, weeks: int) -> Made:
+    """One table that is searched every week, with other rows in part: the last week comes first in the history."""
+    made = []
+    for week in reversed(range(weeks)):
+        past = tried(f"week {week:02d}", score, 12, seed=100 + week)
+        info = replace(past.info, sketch=tuple(range(week, week + 64)))
+        created = f"2026-01-{week + 1:02d}T00:00:00+00:00"
+        made.append(replace(past, info=info, records=tuple(replace(r, created=created) for r in past.records)))
+    return tuple(made)
+
+
+def test_a_table_that_is_searched_every_week_does_not_outvote_all_others() -> None:
+    """Three tables say the truth and one the contrary, thirty times: it is one family, of which the latest speak."""
+    good = tuple(tried(f"d{i}", toy_score, seed=i) for i in range(3))
+    runs = [searched((*good, *forms(lambda c: -toy_score(c), 30)), seed) for seed in range(SEEDS)]
+    assert float(np.mean([regrets.mean() for regrets, _ in runs])) < 0.5 * cold()
+    ignored = runs[0][1].ignored
+    assert len(ignored) == 27
+    assert set(ignored.values()) == {"an older form of week 29"}
+    assert {name for name in runs[0][1].weights if name.startswith("week")} == {"week 27", "week 28", "week 29"}
+
+
+def test_the_winner_of_the_latest_form_is_tried_first() -> None:
+    """Whatever order a history gives: by fingerprint, which has nothing to do with time."""
+    space, weeks = small_space(), forms(toy_score, 2)
+    for past in (weeks, weeks[::-1]):
+        kin = frozenset(p.info.fingerprint for p in past)
+        controller = MetaController(Problem(space, past=past, dataset="this week", kin=kin), pool=50)
+        best = max(weeks[0].records, key=lambda r: r.score or 0.0)
+        assert controller.ask() == [best.choices]
+
+
+def test_many_datasets_are_bounded_in_what_they_cost() -> None:
+    """Those with most trainings speak; no more records than stated go into one exact process."""
+    past = tuple(tried(f"d{i:03d}", toy_score, 6 if i % 2 else 5, seed=i) for i in range(MOST_LESSONS + 20))
+    prior = fit(Problem(small_space(), past=past))
+    assert prior.hierarchy is not None
+    assert len(prior.hierarchy.z) <= MOST_RECORDS
+    assert set(prior.ignored.values()) == {f"{MOST_LESSONS} others have more trainings"}
+    assert set(prior.ignored) <= {p.info.name for p in past if len(p.records) == 5}
+    assert len(prior.lessons) == MOST_LESSONS
 
 
 def test_a_history_in_the_wrong_direction_is_noticed_and_said() -> None:

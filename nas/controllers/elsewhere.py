@@ -51,7 +51,7 @@ def translated(away: Sequence[Lesson], problem: Problem, seed: int) -> tuple[lis
     asked, kept = _Asked(problem.space, seed), Kept(problem)
     for lesson in order[:MOST_LESSONS]:
         taught, reason = kept.of(lesson.past, f"told with seed {seed}: {lesson.part}", partial(_told, lesson, asked))
-        found += [replace(each, name=lesson.name) for each in taught]
+        found += [replace(each, name=lesson.name, group=lesson.group) for each in taught]
         if not taught:
             ignored[lesson.name] = reason
     kept.thin()

@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from nas.record import PastDataset, Record
     from nas.space import Choices
 
-_WORDS = {"part": str, "keys": list, "choices": list, "scores": list, "rows": list, "content": str, "here": bool}
+_WORDS = {
+    "part": str,
+    "keys": list,
+    "choices": list,
+    "scores": list,
+    "rows": list,
+    "content": str,
+    "created": str,
+    "here": bool,
+}
 _VALUES = {str, int, float, bool, type(None)}
 
 
@@ -34,8 +43,10 @@ class Lesson:
         scores: [n] normal scores.
         rows: [n] places of the trainings among the records of ``past``; none where ``choices`` were never trained.
         content: A digest of what was tried and what came out, whatever the dataset is called.
+        created: When the last of it was trained, in ISO 8601.
         here: Whether it was trained in the space of the running search, or an earlier form of it.
         named: What was the best on fresh splits, and so was handed to the user; None where nothing was confirmed.
+        group: Equal where two lessons describe the same data: datasets of one origin, or with common rows.
     """
 
     name: str
@@ -45,18 +56,15 @@ class Lesson:
     scores: np.ndarray
     rows: tuple[int, ...]
     content: str
+    created: str
     here: bool = True
     named: Choices | None = None
+    group: str = ""
 
     @property
     def fingerprint(self) -> str:
         """Of the dataset."""
         return self.past.info.fingerprint
-
-    @property
-    def group(self) -> str:
-        """Equal where two lessons describe the same data."""
-        return self.past.info.family or self.fingerprint
 
     @property
     def metafeatures(self) -> Mapping[str, float]:
@@ -90,7 +98,7 @@ class Lesson:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the lesson as JSON, without its name and its dataset."""
+        """Returns the lesson as JSON, without its dataset and what follows from others: its name and its group."""
         keys: dict[tuple[str, ...], int] = {}
         choices = [[keys.setdefault(tuple(c), len(keys)), *c.values()] for c in self.choices]
         return {
@@ -100,6 +108,7 @@ class Lesson:
             "scores": self.scores.tolist(),
             "rows": list(self.rows),
             "content": self.content,
+            "created": self.created,
             "here": self.here,
             "named": self.named,
         }
@@ -121,7 +130,8 @@ class Lesson:
         require({*map(type, rows)} <= {int}, "a place among the records is none")
         require(not rows or (min(rows) >= 0 and max(rows) < count_of(past)), "it has other records")
         require(named is None or _choices([[*named]], [[0, *named.values()]]) == (named,), "its winner is none")
-        return cls("", data["part"], past, choices, scores, tuple(rows), data["content"], data["here"], named)
+        content, created = data["content"], data["created"]
+        return cls("", data["part"], past, choices, scores, tuple(rows), content, created, data["here"], named)
 
 
 def _choices(keys: Sequence[Sequence[str]], rows: Sequence[Sequence[Any]]) -> tuple[Choices, ...]:

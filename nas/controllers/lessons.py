@@ -18,6 +18,7 @@ from nas.controllers.base import identity
 from nas.controllers.curves import at_full_length
 from nas.controllers.kept import Kept
 from nas.controllers.lesson import Lesson
+from nas.metadataset.audit import families
 from nas.metadataset.lazy import count_of
 from nas.surrogate import normal_scores
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from nas.space import Choices, SearchSpace
 
 FEWEST_RECORDS = 5  # of a past dataset, to be ranked
+FORMS = 3  # of one dataset, grown or cut down, that are listened to: the latest
 ELSEWHERE = "another search space"
 Scored: TypeAlias = "list[tuple[Record, float | None]]"  # trainings and what they came to, None where they diverged
 
@@ -41,8 +43,9 @@ def lessons(problem: Problem) -> tuple[list[Lesson], dict[str, str]]:
     names = Counter(past.info.name for past in problem.past)
     contents: dict[str, str] = {}
     kept = Kept(problem)
-    for past in problem.past:
-        info = past.info
+    infos = [past.info for past in problem.past]
+    for past, first in zip(problem.past, families(infos), strict=True):
+        info, group = past.info, infos[first].family or infos[first].fingerprint
         name = info.name if names[info.name] == 1 and info.name else f"{info.name} ({info.fingerprint[:6]})"
         taught, reason = kept.of(past, "", partial(_of, past, problem.space))
         for lesson in taught:
@@ -50,11 +53,36 @@ def lessons(problem: Problem) -> tuple[list[Lesson], dict[str, str]]:
                 ignored[name] = f"a copy of {contents[lesson.content]}"
             else:
                 contents[lesson.content] = name
-                found.append(replace(lesson, name=f"{name}, {lesson.part}" if lesson.part else name))
+                found.append(replace(lesson, name=f"{name}, {lesson.part}" if lesson.part else name, group=group))
         if not taught and count_of(past):
             ignored[name] = reason
     kept.thin()
-    return found, ignored
+    older = _older_forms(found)
+    ignored |= {
+        lesson.name: f"an older form of {older[lesson.fingerprint]}" for lesson in found if lesson.fingerprint in older
+    }
+    return [lesson for lesson in found if lesson.fingerprint not in older], ignored
+
+
+def _older_forms(found: Sequence[Lesson]) -> dict[str, str]:
+    """Fingerprints of datasets of which ``FORMS`` later forms are known, with the name of the latest.
+
+    A table that is searched every week would otherwise outvote all other datasets.
+    """
+    latest: dict[str, Lesson] = {}
+    for lesson in found:
+        known = latest.setdefault(lesson.fingerprint, lesson)
+        if lesson.created > known.created:
+            latest[lesson.fingerprint] = lesson
+    every = list(latest.values())
+    forms: dict[int, list[Lesson]] = {}
+    for lesson, first in zip(every, families([replace(each.past.info, family="") for each in every]), strict=True):
+        forms.setdefault(first, []).append(lesson)
+    older = {}
+    for some in forms.values():
+        last = sorted(some, key=lambda lesson: lesson.created, reverse=True)
+        older.update({lesson.fingerprint: last[0].name for lesson in last[FORMS:]})
+    return older
 
 
 def comparable(records: Sequence[Record]) -> list[Scored]:
@@ -107,7 +135,8 @@ def _lesson(part: str, past: PastDataset, group: Scored, space: SearchSpace, her
     places = {id(record): row for row, record in enumerate(past.records)}
     rows = tuple(places[id(record)] for record in records)
     named = _named(past.records, records, choices)
-    return Lesson("", part, past, choices, scores[order], rows, _content(records, choices), here, named)
+    created = max(record.created for record in records)
+    return Lesson("", part, past, choices, scores[order], rows, _content(records, choices), created, here, named)
 
 
 def _named(every: Sequence[Record], records: Sequence[Record], choices: Sequence[Choices]) -> Choices | None:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 MOST_RECORDS = 2000  # of all datasets together: the hierarchy is exact, its time grows with the cube
 FIT_RECORDS = 480  # of those, for the length scales
+MOST_LESSONS = 400  # so that each has at least five of the records
+FEWEST_FIT = 3  # of a lesson, so that where there are many, some are not asked for the length scales
 REFERENCES = 400  # candidates at which the preferences of datasets are compared
 WINNERS = 20  # of each dataset, kept as candidates for others
 JUDGED = 25  # trainings from which on a lesson must show a pattern
@@ -37,12 +39,13 @@ ENOUGH = 3  # datasets searched in this space, from which on those of other spac
 
 @dataclass(frozen=True)
 class Taught:
-    """What is kept of a lesson: whose, how many trainings, what was best, first the best."""
+    """What is kept of a lesson: whose, the last of how many trainings was when, what was best, first the best."""
 
     name: str
     fingerprint: str
     group: str
     metafeatures: Mapping[str, float]
+    created: str
     trainings: int
     winners: tuple[Choices, ...]
     here: bool
@@ -100,7 +103,10 @@ class Prior:
             shares = self.resemblance.amount * shares
         past = list(dict.fromkeys(lesson.fingerprint for lesson in self.lessons))
         known = [i for i, lesson in enumerate(self.lessons) if lesson.fingerprint in same]
-        known.sort(key=lambda i: (past.index(self.lessons[i].fingerprint), -i))
+        created = dict.fromkeys(past, "")
+        for lesson in self.lessons:
+            created[lesson.fingerprint] = max(created[lesson.fingerprint], lesson.created)
+        known.sort(key=lambda i: (created[f := self.lessons[i].fingerprint], past.index(f), -i))
         return Expectation(self, shares, distance, tuple(known))
 
 
@@ -159,6 +165,11 @@ def fit(problem: Problem, seed: int = 0) -> Prior:
     if len(here) >= ENOUGH:
         ignored |= {lesson.name: ELSEWHERE for lesson in away}
         away = []
+    if len(here) > MOST_LESSONS:
+        largest = sorted(here, key=lambda lesson: -len(lesson))
+        ignored |= {lesson.name: f"{MOST_LESSONS} others have more trainings" for lesson in largest[MOST_LESSONS:]}
+        kept = {id(lesson) for lesson in largest[:MOST_LESSONS]}
+        here = [lesson for lesson in here if id(lesson) in kept]
     known = [c for lesson in here for c in lesson.choices]
     columns = Steps.of(space.decisions(), known)
     foreign, silent = translated(away, problem, seed)
@@ -201,7 +212,7 @@ def fit(problem: Problem, seed: int = 0) -> Prior:
 
 def _hierarchy(taught: Sequence[Lesson], columns: Steps, seed: int) -> Hierarchy:
     rng = np.random.default_rng([seed, 1])
-    most = max(MOST_RECORDS // len(taught), 5)
+    most = MOST_RECORDS // len(taught)
     orders = [rng.permutation(len(lesson))[:most] for lesson in taught]
     C = np.concatenate(
         [columns.encode([lesson.choices[i] for i in o]) for lesson, o in zip(taught, orders, strict=True)]
@@ -209,9 +220,9 @@ def _hierarchy(taught: Sequence[Lesson], columns: Steps, seed: int) -> Hierarchy
     z = np.concatenate([lesson.scores[o] for lesson, o in zip(taught, orders, strict=True)])
     owner = np.repeat(np.arange(len(taught)), [len(o) for o in orders])
     group = np.unique([lesson.group for lesson in taught], return_inverse=True)[1]
-    some = np.concatenate(
-        [np.flatnonzero(owner == t)[: max(FIT_RECORDS // len(taught), 3)] for t in range(len(taught))]
-    )
+    each = max(FIT_RECORDS // len(taught), FEWEST_FIT)
+    asked = np.unique(np.linspace(0, len(taught) - 1, min(len(taught), FIT_RECORDS // each)).round().astype(int))
+    some = np.concatenate([np.flatnonzero(owner == t)[:each] for t in asked])
     C = C.astype(float)
     smoothness = Smoothness.fit(C[some], z[some], owner[some], columns.base)
     return Hierarchy.of(C, z, owner, group, smoothness)
@@ -229,7 +240,13 @@ def _references(C: np.ndarray) -> np.ndarray:
 
 
 def _kept(lesson: Lesson) -> Taught:
-    winners = lesson.winners(WINNERS)
     return Taught(
-        lesson.name, lesson.fingerprint, lesson.group, dict(lesson.metafeatures), len(lesson), winners, lesson.here
+        name=lesson.name,
+        fingerprint=lesson.fingerprint,
+        group=lesson.group,
+        metafeatures=dict(lesson.metafeatures),
+        created=lesson.created,
+        trainings=len(lesson),
+        winners=lesson.winners(WINNERS),
+        here=lesson.here,
     )

@@ -38,6 +38,7 @@ _TAUGHT = {
     "fingerprint": str,
     "group": str,
     "metafeatures": dict,
+    "created": str,
     "trainings": int,
     "winners": list,
     "here": bool,
