@@ -193,6 +193,12 @@ def test_a_history_in_the_wrong_direction_is_noticed_and_said() -> None:
     assert all(regrets[-1] < 0.05 for regrets, _ in runs)
     notes = "\n".join(runs[0][1].notes)
     assert "right sign" in notes or "hardly believed" in notes
+    turned = [account for _, account in runs if account.turned > 0.5]
+    assert turned, "what is believed is history turned round"
+    for account in turned:
+        assert account.turned <= account.own
+        assert f"{account.turned:7.1%}  history turned round" in str(account)
+        assert f"{account.turned:.0%} of what is expected" in str(account)
     assert "rank correlation -" in notes
     assert runs[0][1].course[TRIALS] < 0.1 < runs[0][1].course[0]
 

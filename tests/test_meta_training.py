@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conformance import past_dataset, small_space, toy_score
+from conformance import past_dataset, record, small_space, toy_score
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,9 +19,10 @@ from nas.cli import main
 from nas.controllers import Problem
 from nas.controllers.stored import path_of
 from nas.dataset import load
-from nas.errors import HistoryError, SearchError
+from nas.errors import DataError, HistoryError, SearchError
 from nas.evaluation import describe
-from nas.loop.replay import CLIP, FEWEST, held_out, regrets, replayed
+from nas.loop import replay
+from nas.loop.replay import CLIP, FEWEST, doubt, held_out, regrets, replayed
 from nas.loop.worth import Worth
 from nas.metadataset import MetaDataset
 from nas.record import PastDataset
@@ -195,8 +196,45 @@ def test_data_is_searched_twice_and_nothing_is_remembered(history: MetaDataset) 
     assert found.verdict == "no difference"
     assert len(found.warm) == 2
     assert len(own) == 6
+
+
+def test_what_was_passed_is_checked_at_the_call(history: MetaDataset) -> None:
+    """Nothing is iterated here."""
     with pytest.raises(SearchError, match="trials >= 2"):
-        list(nas.meta_test(data, trials=1, history=own))
+        nas.meta_test(trials=1, history=history)
+    with pytest.raises(SearchError, match="did you mean 'cell'"):
+        nas.meta_test(space="cel", history=history)
+    with pytest.raises(SearchError, match="`space` must be a SearchSpace"):
+        nas.meta_test(space=3, history=history)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="no dataset on record is named 'd33'; did you mean 'd3'"):
+        nas.meta_test("d33", history=history)
+    with pytest.raises(DataError, match="no file, folder or bundled dataset is named 'quite another'"):
+        nas.meta_test("quite another", history=history)
+
+
+# ---- how sure it is --------------------------------------------------------------------------------------------------
+
+
+def test_the_doubt_is_that_of_the_definition() -> None:
+    """One training each, of scores with known errors: the gain's deviation is theirs, in units of best - median."""
+    space = small_space()
+    tried = [record(space, space.sample(np.random.default_rng(i)), float(i), i, error=0.0) for i in range(101)]
+    sure = doubt(tried, [[50], [50]], [[60], [60]])
+    assert sure == 0.0, "neither seed nor measurement differs"
+    spread = doubt(tried, [[50], [50]], [[50], [70]])
+    assert spread == pytest.approx(0.2)  # 20 of the 50 from the median to the best, half of it
+    unsure = [
+        replace(r, outcome=replace(r.outcome, standard_error=1.0 if r.number in (50, 60) else 0.0)) for r in tried
+    ]
+    assert doubt(unsure, [[50], [50]], [[60], [60]]) == pytest.approx(2**0.5 / 50, rel=0.2)
+    assert doubt(unsure, [[50], [50]], [[50], [50]]) == 0.0, "what both chose cancels"
+    assert doubt(tried, [[50, 70]], [[60, 60]]) > 0.0, "one search alone is not sure of its order"
+
+
+def test_within_two_errors_nothing_is_called_harm() -> None:
+    tested = replay.Tested("d", "d", 20, (0.5,), (), (0.37,), 0.07, False)
+    assert tested.verdict == "no difference"
+    assert replace(tested, error=0.06).verdict == "harmed"
 
 
 # ---- the commands ----------------------------------------------------------------------------------------------------
@@ -213,7 +251,8 @@ def cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_commands_print_and_keep(cells: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["meta-train", "--space", "cell", "--quick"]) == 0
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert err == "forms: 0 of 1\nforms: 1 of 1\n"
     assert "space cell: 96 trainings on 4 datasets\n" in out
     assert "another search space: 6" in out
     assert f"kept for this space in {cells}.priors" in out
@@ -236,6 +275,7 @@ def test_the_commands_print_and_keep(cells: Path, capsys: pytest.CaptureFixture[
     ("words", "sentence"),
     [
         (["meta-test", "d7", "--space", "cell"], "'d7'"),
+        (["meta-test", "bike_hourli", "--space", "cell"], "did you mean 'bike_hourly'"),
         (["meta-test", "--space", "cel"], "did you mean 'cell'"),
         (["meta-test", "--space", "image"], "to leave a family out"),
         (["meta-train", "--history", "nowhere.db"], "no history at"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
-from nas.controllers import Problem
+from nas.controllers import Problem, files
 from nas.controllers.meta import MetaController
 from nas.controllers.prior import Prior, fit
 from nas.controllers.resemblance import FEWEST_DATASETS
@@ -347,3 +348,9 @@ def test_a_search_fits_again_what_cannot_be_read(problem: Problem, prior: Prior,
         path.write_bytes(content)
         assert same(prior_of(kept), prior)
         assert same(read(path), prior), "and keeps what it fitted"
+
+
+def test_a_pipe_among_the_priors_is_no_file_and_hangs_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "prior.json")
+    with pytest.raises(ValueError, match="it is no file"):
+        files.content(tmp_path / "prior.json")

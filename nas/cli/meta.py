@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 AFTER = (1, 3, 5, 10)  # evaluations
+LINES = 10  # of progress, at most, where there is no terminal
 
 
 def add(commands: Commands) -> None:
@@ -116,11 +118,18 @@ def _line(tested: Tested) -> str:
     return "  ".join([*columns, tested.verdict])
 
 
-def _shown(steps: Iterable[T], total: int, unit: str) -> Iterable[T]:
-    """The steps, above a progress bar where there is a terminal."""
-    from tqdm import tqdm
+def _shown(steps: Iterable[T], total: int, unit: str) -> Iterator[T]:
+    """The steps, above a progress bar where there is a terminal; else with a line for each tenth of them."""
+    if sys.stderr.isatty():
+        from tqdm import tqdm
 
-    return tqdm(steps, total=total, unit=f" {unit}", leave=False, disable=None)
+        yield from tqdm(steps, total=total, unit=f" {unit}", leave=False)
+        return
+    print(f"{unit}: 0 of {total}", file=sys.stderr, flush=True)
+    for done, step in enumerate(steps, 1):
+        if done * LINES // total > (done - 1) * LINES // total:
+            print(f"{unit}: {done} of {total}", file=sys.stderr, flush=True)
+        yield step
 
 
 def _history(options: argparse.Namespace) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.controllers.base import Explanation, Problem
-from nas.controllers.beliefs import AGAINST, ALIKE, AVERAGE, FIRST
+from nas.controllers.beliefs import ALIKE, AVERAGE, FIRST
 from nas.controllers.candidates import Pool
 from nas.controllers.resemblance import FEWEST_DATASETS, agreement
 from nas.readable import counted
@@ -31,7 +31,8 @@ def account(
 ) -> Explanation:
     """Returns shares and notes.
 
-    ``own`` is one minus the trust in history, averaged over the beliefs. The rest is divided among past datasets as
+    ``own`` is one minus the trust in history, averaged over the beliefs; of it, what trusts in the contrary is
+    ``turned``. The rest is divided among past datasets as
     their records enter what the beliefs expect of history's ten favourite candidates.
     """
     prior = expectation.prior
@@ -49,12 +50,17 @@ def account(
     if expectation.same:
         what = "a dataset with many of these rows" if problem.kin else "this very dataset"
         notes.append(f"{what} has been searched before: its winner is tried first")
-    return Explanation(weights, own, prior.ignored, tuple(notes), course)
+    return Explanation(weights, own, prior.ignored, tuple(notes), course, min(_turned(now), own))
 
 
 def trust(parts: Sequence[Part]) -> float:
     """Returns how much of what history expects is believed, in [0, 1]."""
     return float(sum(part.weight * max(part.belief.trust, 0.0) for part in parts))
+
+
+def _turned(parts: Sequence[Part]) -> float:
+    """How much of the contrary of what history expects is believed, in [0, 1]."""
+    return float(sum(part.weight * max(-part.belief.trust, 0.0) for part in parts))
 
 
 def _shares(expectation: Expectation, pool: Pool, parts: Sequence[Part]) -> np.ndarray:
@@ -125,8 +131,11 @@ def _about_trust(course: Mapping[int, float], now: Sequence[Part]) -> list[str]:
         notes.append(f"share of history: {', '.join([start, *changed, f'{final:.0%} now'])}")
     if final < LITTLE:
         notes.append("history is hardly believed: the trainings of this search say otherwise")
-    if sum(part.weight for part in now if part.belief.name == AGAINST) > 0.5:
-        notes.append("the trainings say the contrary of history: look whether its scores have the right sign")
+    if (turned := _turned(now)) > 0.5:
+        notes.append(
+            f"the trainings say the contrary of history, and {turned:.0%} of what is expected is history turned round: "
+            "look whether its scores have the right sign"
+        )
     return notes
 
 

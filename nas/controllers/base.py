@@ -70,6 +70,7 @@ class Explanation:
         weights: Share of each past dataset in what is predicted, by name, in [0, 1], largest first.
         own: Share of what was learned from this search alone. With ``weights`` it sums to 1, or all are 0 where the
             controller predicts nothing.
+        turned: Of ``own``, the part that is history turned round: this search has seen that the contrary holds.
         ignored: Past datasets without a say, by name, and why.
         notes: Sentences for the reader.
         course: Share of history after some numbers of trainings, from 0 on; empty where it cannot change.
@@ -80,6 +81,7 @@ class Explanation:
     ignored: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     course: Mapping[int, float] = field(default_factory=dict)
+    turned: float = 0.0
 
     @property
     def line(self) -> str:
@@ -88,7 +90,8 @@ class Explanation:
         parts = ["  ".join(f"{one_line(name)} {share:.0%}" for name, share in heard[:3])]
         if rest := heard[3:]:
             parts[0] += f"  {len(rest)} more {sum(share for _, share in rest):.0%}"
-        parts.append(f"own model {self.own:.0%}" if heard else "no past dataset")
+        parts.append(f"own model {self.own - self.turned:.0%}" if heard or self.turned else "no past dataset")
+        parts += [f"the contrary of history {self.turned:.0%}"] if self.turned else []
         if self.ignored:
             parts.append(f"ignored {len(self.ignored)} ({Counter(self.ignored.values()).most_common(1)[0][0]})")
         return "listening to " + " | ".join(part for part in parts if part)
@@ -100,7 +103,8 @@ class Explanation:
             named = _listed([f"{name} {share:.1%}" for name, share in quiet.items()])
             who = counted(len(quiet), "dataset")
             rows += _row(sum(quiet.values()), f"{who} with less than {QUIET:.0%} each: {named}")
-        rows.append(f"{self.own:7.1%}  what this search has seen itself")
+        rows.append(f"{self.own - self.turned:7.1%}  what this search has seen itself")
+        rows += _row(self.turned, "history turned round: that it is wrong, this search has seen") if self.turned else []
         silent = {"nothing to say here": [name for name, share in self.weights.items() if share <= 0]}
         for name, reason in self.ignored.items():
             silent.setdefault(f"ignored: {reason}", []).append(name)

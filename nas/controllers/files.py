@@ -17,7 +17,9 @@ WORKING = ("controllers", "encoding.py", "space", "surrogate")  # the code that 
 
 
 def content(path: Path) -> bytes:
-    """Returns what a file holds; ValueError where that is more than ``LARGEST`` bytes."""
+    """Returns what a file holds; ValueError where that is more than ``LARGEST`` bytes, or no file: a pipe may hang."""
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no file")
     with path.open("rb") as file:
         found = file.read(LARGEST + 1)
     if len(found) > LARGEST:

@@ -23,7 +23,7 @@ import numpy as np
 
 from nas.controllers.base import Explanation, Problem, Told, fresh, generator, identity
 from nas.controllers.candidates import WHOLE
-from nas.controllers.lessons import ELSEWHERE, lessons
+from nas.controllers.taught import taught
 from nas.encoding import Steps
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 MEMBERS, UNITS = 5, 32
 META_STEPS, META_RATE = 300, 0.01
-SUPPORT, QUERY = (3, 40), 64  # records to learn from, least and most, and to be judged by
+SUPPORT, QUERY = (3, 39), 64  # records to learn from, least and most, and to be judged by
 INNER, STEP = 5, 1.0  # gradient steps, and how large each is before that is learned
 RANDOM_START = 5  # evaluations without a model where there is no history
 DRAWN, NEIGHBOURS = 1000, 20  # candidates where a space cannot be listed: at random, and near each of the best three
@@ -96,12 +96,7 @@ class MamlController:
 
     @cached_property
     def _taught(self) -> tuple[list[Lesson], dict[str, str]]:
-        """Lessons of this space, one a name, and why other datasets teach nothing."""
-        if not self._meta_trained:
-            return [], {past.info.name: "history is not used" for past in self._problem.past}
-        found, ignored = lessons(self._problem)
-        here = {lesson.name: lesson for lesson in found if lesson.here}
-        return list(here.values()), ignored | {lesson.name: ELSEWHERE for lesson in found if not lesson.here}
+        return taught(self._problem, used=self._meta_trained)
 
     @cached_property
     def _columns(self) -> Steps:
@@ -177,7 +172,7 @@ def meta_train(tasks: Sequence[tuple[np.ndarray, np.ndarray]], d: int, seed: int
     optimizer = torch.optim.Adam(learned, lr=META_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, META_STEPS)
     for _ in range(META_STEPS):
-        n = int(rng.integers(*SUPPORT))
+        n = int(rng.integers(*SUPPORT, endpoint=True))
         drawn = [_split(tasks[int(rng.integers(len(tasks)))], n, rng) for _ in range(MEMBERS)]
         X, y, Q, z = (torch.tensor(np.array(part)) for part in zip(*drawn, strict=True))
         fast = list(weights)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from nas.controllers.base import Explanation, Problem, Told, fresh, generator, identity
-from nas.controllers.lessons import ELSEWHERE, lessons
+from nas.controllers.taught import taught
 from nas.space import Float, Integer
 from nas.surrogate import normal_scores
 
@@ -84,12 +84,7 @@ class ReinforceController:
 
     @cached_property
     def _taught(self) -> tuple[list[Lesson], dict[str, str]]:
-        """Lessons of this space, one a name, and why other datasets teach nothing."""
-        if not self._pretrained:
-            return [], {past.info.name: "history is not used" for past in self._problem.past}
-        found, ignored = lessons(self._problem)
-        here = {lesson.name: lesson for lesson in found if lesson.here}
-        return list(here.values()), ignored | {lesson.name: ELSEWHERE for lesson in found if not lesson.here}
+        return taught(self._problem, used=self._pretrained)
 
     @cached_property
     def _start(self) -> np.ndarray:

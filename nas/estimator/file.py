@@ -50,6 +50,7 @@ def to_bytes(fitted: Fitted, estimator: Mapping[str, Any]) -> bytes:
             "own": fitted.explanation.own,
             "ignored": dict(fitted.explanation.ignored),
             "notes": list(fitted.explanation.notes),
+            "turned": fitted.explanation.turned,
         },
         "estimator": dict(estimator),
     }
@@ -75,6 +76,7 @@ def from_bytes(content: bytes, name: str, operations: Mapping[str, Operation] = 
             float(words["explanation"]["own"]),
             {str(key): str(reason) for key, reason in words["explanation"]["ignored"].items()},
             tuple(map(str, words["explanation"]["notes"])),
+            turned=float(words["explanation"].get("turned", 0.0)),  # older files do not say
         )
         columns = None if words["columns"] is None else tuple(map(str, words["columns"]))
         predictor = _predictor(record, words, tensors, operations)

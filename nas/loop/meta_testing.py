@@ -6,25 +6,24 @@ for real, twice with the same splits, and nothing of it is remembered; what hist
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nas.dataset import Dataset, load
-from nas.errors import SearchError
+from nas.errors import DataError, SearchError, nearest
 from nas.evaluation import describe
-from nas.loop.arguments import whole
+from nas.loop.arguments import check_types, whole
 from nas.loop.meta_training import MetaTraining
-from nas.loop.replay import Tested, regrets
+from nas.loop.replay import Tested, doubt, regrets, scores_of
 from nas.loop.running import Search
 from nas.metadataset.histories import YOURS, Histories, Source
 from nas.sketch import KIN, kinship
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from nas.controllers import Controller, Problem
     from nas.record import DatasetInfo, PastDataset, Record
     from nas.space import SearchSpace
@@ -41,7 +40,9 @@ def meta_test(
     history: Source = YOURS,
     seed: int = 0,
 ) -> Iterator[Tested]:
-    """Yields what history is worth on each dataset, as it becomes known.
+    """Returns an iterator over what history is worth on each dataset, as it becomes known.
+
+    What was passed is checked, and data read, at once; what is on record is played while the iterator is.
 
     Args:
         datasets: Names of datasets on record, or data as ``nas.search`` takes it; without any, all on record.
@@ -53,16 +54,46 @@ def meta_test(
         seed: Of real searches.
 
     Raises:
-        DataError: If data cannot be learned from.
-        HistoryError: If no dataset on record can be played again.
+        DataError: If data cannot be learned from, or nothing bears such a name.
+        HistoryError: If no dataset on record can be played again; while iterating.
+        SearchError: If a number is out of range, or there is no such space.
     """
     trials, seed = whole("trials", trials, 2), whole("seed", seed, 0)
+    if isinstance(space, str):
+        from search_spaces.forms import forms
+
+        forms(space)
+    else:
+        check_types(space, None, None, None)
+    with Histories(history, None, read_only=history != YOURS) as histories:
+        known = {each.info.name for each in histories.past()}
+    named = [each for each in datasets if isinstance(each, str) and each in known]
+    given = [_loaded(each, known, target, task) for each in datasets if not (isinstance(each, str) and each in known)]
+    return _tested(named, given, space, trials, history, seed)
+
+
+def _loaded(data: object, known: Collection[str], target: str | None, task: str | None) -> Dataset:
+    """The data; a name that nothing bears is perhaps one on record, mistyped."""
+    try:
+        return load(data, target=target, task=task)
+    except DataError as error:
+        near = nearest(data, known) if isinstance(data, str) and not Path(data).expanduser().exists() else ""
+        if not near:
+            raise
+        raise DataError(f"no dataset on record is named {data!r};{near} Nor is it data: {error}") from error
+
+
+def _tested(
+    named: Sequence[str],
+    given: Sequence[Dataset],
+    space: SearchSpace | str | None,
+    trials: int,
+    history: Source,
+    seed: int,
+) -> Iterator[Tested]:
     with Histories(history, None, read_only=history != YOURS) as histories:
         past, priors = histories.past(), histories.priors
-        known = {each.info.name for each in past}
-        named = [each for each in datasets if isinstance(each, str) and each in known]
-        given = [load(d, target=target, task=task) for d in datasets if not (isinstance(d, str) and d in known)]
-        if named or not datasets:
+        if named or not given:
             with MetaTraining(space, history) as training:
                 for places in training.families(named):
                     yield from training.tested(places)
@@ -96,16 +127,13 @@ def _searched(
         with running:
             described = described or _is_described(running)
             runs[name] = list(running.run())
-    scores = [record.score for run in runs.values() for record in run if record.score is not None]
-    errors = [r.outcome.standard_error or 0.0 for run in runs.values() for r in run if r.score is not None]
-    if not scores:
+    records = [*runs["warm"], *runs["cold"]]
+    if all(record.score is None for record in records):
         raise SearchError(f"no candidate could be trained on {data.name!r}; `nas search` says why.")
-    everything = np.array(scores)
-    scale = max(everything.max() - np.median(everything), 1e-12)
-    curves = {
-        name: regrets(np.array([everything.min() if r.score is None else r.score for r in run]), everything)
-        for name, run in runs.items()
-    }
+    everything = np.array([record.score for record in records if record.score is not None])
+    curves = {name: regrets(scores_of(run, everything.min()), everything) for name, run in runs.items()}
+    place = {record.key: row for row, record in reversed(list(enumerate(records)))}
+    found = {name: [place[record.key] for record in run] for name, run in runs.items()}
     return Tested(
         name=data.name,
         family=info.family or data.name,
@@ -113,7 +141,7 @@ def _searched(
         warm=tuple(curves["warm"].tolist()),
         average=(),
         cold=tuple(curves["cold"].tolist()),
-        error=float(np.mean(errors) / scale),
+        error=doubt(records, [found["warm"]], [found["cold"]]),
         described=described,
     )
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 EVALUATIONS = 10  # of a search that is played again
 FEWEST = 2 * EVALUATIONS  # candidates a dataset must have: where all are tried, every search ends alike
-COLD_SEEDS = 5  # a cold search begins at random, a warm one does not
+SEEDS = 5  # a cold search draws evaluations 2 to 5, a warm one what tests history and breaks ties; each time others
+REDRAWN = 200  # times that scores are drawn anew within their standard errors
 CLIP = 4.0  # regret at most, so that one terrible first candidate does not decide a mean
 LITTLE = 0.02  # difference of mean regrets that is called none
 
@@ -38,10 +39,10 @@ class Tested:
     Attributes:
         name, family: Of the dataset.
         candidates: How many could be chosen.
-        warm: Regret with history.
+        warm: Regret with history; mean over seeds, as ``cold``, where the searches are played again.
         average: Regret of trying what is best on average of history, whatever comes out; empty where not asked.
-        cold: Regret without history, mean over seeds.
-        error: Standard error of the mean of ``cold - warm`` over evaluations.
+        cold: Regret without history.
+        error: Standard error of the mean of ``cold - warm`` over evaluations (``doubt``).
         described: Whether meta-features changed what was expected.
     """
 
@@ -112,24 +113,26 @@ def _played(past: PastDataset, lesson: Lesson, space: SearchSpace, prior: Prior)
     from nas.space.measured import MeasuredSpace, identity
 
     measured = MeasuredSpace(space, lesson.choices)
-    records = dict(zip(map(identity, lesson.choices), lesson.records, strict=True))
-    scores = _scores(lesson.records)
+    places = {identity(choices): row for row, choices in enumerate(lesson.choices)}
+    tried = lesson.records
+    scores = scores_of(tried)
     info = past.info
     problem = Problem(
         measured, metafeatures=info.metafeatures, dataset=info.fingerprint, task=info.task, kind=info.kind
     )
 
-    def played(controller: Controller) -> np.ndarray:
+    def played(controller: Controller) -> list[int]:
+        """Places of what was tried among what was measured."""
         found = []
         for _ in range(EVALUATIONS):
             (choices,) = controller.ask()
-            record = records[identity(choices)]
-            found.append(record)
-            controller.tell([replace(record, choices=choices)])
-        return regrets(_scores(found, scores.min()), scores)
+            found.append(places[identity(choices)])
+            controller.tell([replace(tried[found[-1]], choices=choices)])
+        return found
 
-    warm = played(MetaController(problem, prior=prior))
-    cold = np.array([played(MetaController(replace(problem, seed=seed))) for seed in range(COLD_SEEDS)])
+    seeds = [replace(problem, seed=seed) for seed in range(SEEDS)]
+    warm = [played(MetaController(each, prior=prior)) for each in seeds]
+    cold = [played(MetaController(each)) for each in seeds]
     expectation = prior.towards(info.metafeatures)
     means, _ = expectation.means(prior.columns.encode(lesson.choices))
     order = np.argsort(-means[AVERAGE], kind="stable")[:EVALUATIONS]
@@ -137,12 +140,41 @@ def _played(past: PastDataset, lesson: Lesson, space: SearchSpace, prior: Prior)
         name=info.name,
         family=info.family or info.name,
         candidates=len(lesson.choices),
-        warm=tuple(warm.tolist()),
+        warm=_mean_regrets(warm, scores),
         average=tuple(regrets(scores[order], scores).tolist()),
-        cold=tuple(cold.mean(axis=0).tolist()),
-        error=float(cold.mean(axis=1).std(ddof=1) / np.sqrt(COLD_SEEDS)),
+        cold=_mean_regrets(cold, scores),
+        error=doubt(tried, warm, cold),
         described=expectation.described,
     )
+
+
+def doubt(records: Sequence[Record], warm: Sequence[Sequence[int]], cold: Sequence[Sequence[int]]) -> float:
+    """Returns the standard error of the mean regret of ``cold`` less that of ``warm``.
+
+    Two causes add up. Seeds: the spread of the mean regrets of the searches of each side over the root of their number;
+    of one search alone, that of its own trainings in another order, as if it had drawn them. Measurement: how the
+    difference varies when every score is drawn anew within its standard error, where that is known, independent of the
+    others; rows that all candidates share make this too large rather than too small.
+
+    Args:
+        records: [n] of everything that was measured.
+        warm, cold: Of each search, the places in ``records`` of what it tried, in order.
+    """
+    scores = scores_of(records)
+    rng = np.random.default_rng(0)
+    variance = 0.0
+    for side in (warm, cold):
+        orders = side if len(side) > 1 else [rng.permutation(side[0]).tolist() for _ in range(REDRAWN)]
+        variance += float(np.var([regrets(scores[order], scores).mean() for order in orders], ddof=1)) / len(side)
+    known = [0.0 if r.score is None else r.outcome.standard_error or 0.0 for r in records]
+    redrawn = scores + np.array(known) * rng.standard_normal((REDRAWN, len(scores)))
+    gains = [np.mean(_mean_regrets(cold, drawn)) - np.mean(_mean_regrets(warm, drawn)) for drawn in redrawn]
+    return float(np.sqrt(variance + np.var(gains, ddof=1)))
+
+
+def _mean_regrets(found: Sequence[Sequence[int]], scores: np.ndarray) -> tuple[float, ...]:
+    """Regret after each evaluation, mean over searches."""
+    return tuple(np.mean([regrets(scores[list(order)], scores) for order in found], axis=0).tolist())
 
 
 def _lesson(past: PastDataset, space: SearchSpace) -> Lesson | None:
@@ -156,7 +188,7 @@ def _lesson(past: PastDataset, space: SearchSpace) -> Lesson | None:
     lesson = found[0]
     rows = list({identity(choices): row for row, choices in reversed(list(enumerate(lesson.choices)))}.values())
     rows = [row for row in sorted(rows) if space.contains(lesson.choices[row])]
-    scores = _scores([lesson.records[row] for row in rows]) if rows else np.zeros(0)
+    scores = scores_of([lesson.records[row] for row in rows]) if rows else np.zeros(0)
     if len(rows) < FEWEST or scores.max() <= np.median(scores):
         return None
     choices: list[Choices] = [lesson.choices[row] for row in rows]
@@ -168,8 +200,8 @@ def _lesson(past: PastDataset, space: SearchSpace) -> Lesson | None:
     )
 
 
-def _scores(records: Sequence[Record], worst: float | None = None) -> np.ndarray:
-    """Scores [n]; a failure is the worst there is."""
+def scores_of(records: Sequence[Record], worst: float | None = None) -> np.ndarray:
+    """Returns scores [n]; a failure is the worst there is."""
     known = [record.score for record in records if record.score is not None]
     least = min(known) if worst is None else worst
     return np.array([least if record.score is None else record.score for record in records])
