@@ -70,7 +70,7 @@ class Explanation:
         weights: Share of each past dataset in what is predicted, by name, in [0, 1], largest first.
         own: Share of what was learned from this search alone. With ``weights`` it sums to 1, or all are 0 where the
             controller predicts nothing.
-        turned: Of ``own``, the part that is history turned round: this search has seen that the contrary holds.
+        turned: Of ``own``, the part that is history turned round: the contrary of what it says is believed.
         ignored: Past datasets without a say, by name, and why.
         notes: Sentences for the reader.
         course: Share of history after some numbers of trainings, from 0 on; empty where it cannot change.
@@ -90,8 +90,9 @@ class Explanation:
         parts = ["  ".join(f"{one_line(name)} {share:.0%}" for name, share in heard[:3])]
         if rest := heard[3:]:
             parts[0] += f"  {len(rest)} more {sum(share for _, share in rest):.0%}"
-        parts.append(f"own model {self.own - self.turned:.0%}" if heard or self.turned else "no past dataset")
-        parts += [f"the contrary of history {self.turned:.0%}"] if self.turned else []
+        turned = self.turned if self.turned >= QUIET else 0.0
+        parts.append(f"own model {self.own - turned:.0%}" if heard or turned else "no past dataset")
+        parts += [f"the contrary of history {turned:.0%}"] if turned else []
         if self.ignored:
             parts.append(f"ignored {len(self.ignored)} ({Counter(self.ignored.values()).most_common(1)[0][0]})")
         return "listening to " + " | ".join(part for part in parts if part)
@@ -103,8 +104,9 @@ class Explanation:
             named = _listed([f"{name} {share:.1%}" for name, share in quiet.items()])
             who = counted(len(quiet), "dataset")
             rows += _row(sum(quiet.values()), f"{who} with less than {QUIET:.0%} each: {named}")
-        rows.append(f"{self.own - self.turned:7.1%}  what this search has seen itself")
-        rows += _row(self.turned, "history turned round: that it is wrong, this search has seen") if self.turned else []
+        turned = self.turned if self.turned >= QUIET else 0.0
+        rows.append(f"{self.own - turned:7.1%}  what this search has seen itself")
+        rows += _row(turned, "history turned round: the contrary of what it says") if turned else []
         silent = {"nothing to say here": [name for name, share in self.weights.items() if share <= 0]}
         for name, reason in self.ignored.items():
             silent.setdefault(f"ignored: {reason}", []).append(name)
