@@ -30,7 +30,7 @@ from nas.surrogate import normal_scores
 if TYPE_CHECKING:
     from nas.architecture import Architecture, Value
     from nas.controllers.base import Problem
-    from nas.controllers.kept import Taught
+    from nas.controllers.kept import Lessons
     from nas.controllers.lesson import Lesson
     from nas.space import Choices, SearchSpace
 
@@ -74,7 +74,7 @@ class _Asked:
         return [_row(self._space.architecture(c), self._space.settings(c), c) for c in self.choices]
 
 
-def _told(lesson: Lesson, asked: _Asked) -> Taught:
+def _told(lesson: Lesson, asked: _Asked) -> Lessons:
     """What a lesson expects of the candidates, as a lesson about them."""
     some = lesson.thinned(MOST_RECORDS)
     expected = _expected([_row(r.architecture, r.settings, r.choices) for r in some.records], some.scores, asked.rows)

@@ -26,7 +26,7 @@ FORMAT = 1
 MOST_BYTES = 2**28  # of all files together, the latest: a record is about a hundred bytes
 SUFFIX = ".lessons"
 
-Taught: TypeAlias = "tuple[list[Lesson], str]"  # lessons, without their names, or why there are none
+Lessons: TypeAlias = "tuple[list[Lesson], str]"  # lessons, without their names, or why there are none
 
 
 class Kept:
@@ -41,7 +41,7 @@ class Kept:
         self._with = [] if self._folder is None else [FORMAT, *worked_with()]
         self._written = False
 
-    def of(self, past: PastDataset, part: str, make: Callable[[], Taught]) -> Taught:
+    def of(self, past: PastDataset, part: str, make: Callable[[], Lessons]) -> Lessons:
         """Returns what ``make`` does, as kept if it is, and keeps it; ``part`` says which lessons of the dataset."""
         if self._folder is None:
             return make()
@@ -73,14 +73,14 @@ class Kept:
                     path.unlink(missing_ok=True)
 
 
-def _written(taught: Taught, key: bytes) -> bytes:
+def _written(taught: Lessons, key: bytes) -> bytes:
     lessons, reason = taught
     words = {"lessons": [lesson.to_dict() for lesson in lessons], "reason": reason}
     text = json.dumps(words, allow_nan=False, separators=(",", ":")).encode()
     return _digest(text, key) + b"\n" + text
 
 
-def _read(content: bytes, key: bytes, past: PastDataset) -> Taught:
+def _read(content: bytes, key: bytes, past: PastDataset) -> Lessons:
     """What ``_written`` wrote; ValueError, KeyError, IndexError, TypeError or AttributeError where it did not."""
     digest, _, text = content.partition(b"\n")
     if digest != _digest(text, key):

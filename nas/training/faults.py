@@ -47,8 +47,8 @@ def free_memory(device: torch.device) -> int | None:
     if device.type == "cuda":
         try:
             free, _ = torch.cuda.mem_get_info(device)
-        except (RuntimeError, AssertionError):  # a device that is gone has none; who is trained on it will say so
-            return 0
+        except (RuntimeError, AssertionError):  # of a device that is gone: who is trained on it will say so
+            return None
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(free + cached)
     try:

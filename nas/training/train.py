@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -115,7 +116,8 @@ def train_on(
     """Returns the outcome of each candidate on folds that are ready; the other arguments are those of ``train``."""
     if pruner is not None and stop_epoch is not None:
         raise SearchError(f"a pruner needs curves, but {stop_epoch=} keeps none; leave one of them out.")
-    warm_up(folds[0].device)
+    with suppress(RuntimeError, AssertionError):  # of a device that is gone: each candidate says so as its outcome
+        warm_up(folds[0].device)
     company = Company(folds, Budget(epochs, stop_epoch), seed, operations, seconds, max_memory, pruner, metric)
     outcomes = company.outcomes(candidates)
     for fold in folds:
