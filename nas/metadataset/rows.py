@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 
 from nas.architecture import Architecture, Value
 from nas.errors import HistoryError, NasError
-from nas.record import MAYBE, Fidelity, Kind, Outcome, Record, checked_fields, scalars
+from nas.record import Fidelity, Outcome, Record
+from nas.record.fields import MAYBE, Kind, checked_fields, scalars
 
 Row = dict[str, Any]
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import HistoryError
-from nas.record import LIST, NUMBER, OBJECT, TEXT, Record, checked_fields, digest_of
+from nas.record import Record, digest_of
+from nas.record.fields import LIST, NUMBER, OBJECT, TEXT, checked_fields
 
 if TYPE_CHECKING:
     from nas.controllers import Explanation
