@@ -11,8 +11,7 @@ import pytest
 
 from nas.architecture import Architecture, Node
 from nas.errors import HistoryError
-from nas.metadataset import MetaDataset
-from nas.metadataset.merging import Merged, Removed
+from nas.metadataset import Merged, MetaDataset, Removed
 from nas.record import Cost, DatasetInfo, Fidelity, Outcome, Record, SearchInfo, evaluation_key
 
 WHEN = "2026-11-22T12:00:00+00:00"

@@ -22,9 +22,8 @@ from hypothesis import strategies as st
 from store_processes import WRITER, kill_9, python, sound
 
 from nas.errors import HistoryError
-from nas.metadataset import MetaDataset, pack, shipped, sql
+from nas.metadataset import Merged, MetaDataset, pack, shipped, sql
 from nas.metadataset.distance import distances
-from nas.metadataset.merging import Merged
 from nas.metadataset.pack import reveals
 from nas.record import SCHEMA_VERSION
 

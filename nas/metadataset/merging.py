@@ -1,4 +1,4 @@
-"""How one history is taken into another, and what was taken.
+"""How one history is taken into another, and what was new in it.
 
 Belongs here: which searches are the same one, and the names of those that are not. Reading and writing are ``store``'s.
 """
@@ -28,20 +28,6 @@ class Merged:
     searches: int = 0
     records: int = 0
     renamed: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Removed:
-    """What was forgotten: names of datasets and searches, and how many records.
-
-    erased: whether the freed bytes are overwritten already; they are not where another process was reading just then,
-    nor in PostgreSQL before its next VACUUM FULL.
-    """
-
-    datasets: tuple[str, ...] = ()
-    searches: tuple[str, ...] = ()
-    records: int = 0
-    erased: bool = field(default=True, compare=False)
 
 
 def home_of(

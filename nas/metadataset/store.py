@@ -6,19 +6,21 @@ import hashlib
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nas.architecture import Architecture
-from nas.errors import HistoryError, nearest
+from nas.errors import HistoryError
 from nas.metadataset import place as places
+from nas.metadataset.appending import append_rows, differing
+from nas.metadataset.forgetting import Removed, remove_dataset, remove_search
 from nas.metadataset.lazy import Stored, grouped, stored
-from nas.metadataset.merging import Merged, Removed, home_of
+from nas.metadataset.merging import Merged, home_of
 from nas.metadataset.place import MEMORY
-from nas.metadataset.rows import COLUMNS, Row, digest_of_row, dumps, loads, record_of, row_of
+from nas.metadataset.rows import COLUMNS, Row, dumps, loads, record_of, row_of
 from nas.record import SCHEMA_VERSION, DatasetInfo, PastDataset, Record, SearchInfo
 
 if TYPE_CHECKING:
@@ -103,10 +105,7 @@ class MetaDataset:
 
     def __len__(self) -> int:
         """Returns how many records there are."""
-        from nas.metadataset import sql
-
-        with self._reading() as connection:
-            return int(connection.scalar(sql.sa.select(sql.sa.func.count()).select_from(sql.RECORDS)) or 0)
+        return self.sizes()["records"]
 
     def close(self) -> None:
         """Lets go of the database; reading or writing again opens it anew."""
@@ -205,7 +204,9 @@ class MetaDataset:
             wanted = wanted.where(table.c.dataset == dataset)
         if as_of is not None:
             wanted = wanted.where(table.c.id <= as_of)
-        return [self._record(row) for row in self._rows(wanted)]
+        with self._reading() as connection:
+            rows = connection.execute(wanted).mappings().all()
+        return [record_of(row, self._parsed()) for row in rows]
 
     def past(self, as_of: int | None = None, without: str = "") -> list[PastDataset]:
         """Returns each dataset with its records, ordered by content alone: two copies of a history give the same.
@@ -270,40 +271,23 @@ class MetaDataset:
         The freed bytes of a SQLite file are overwritten. Ids are never given again. HistoryError where no such search
         is.
         """
-        from nas.metadataset import sql
-
-        sa, records, searches = sql.sa, sql.RECORDS, sql.SEARCHES
         with self._writing() as connection:
-            own = connection.scalars(sa.select(records.c.dataset).where(records.c.search == search).distinct())
-            touched = set(own) | set(connection.scalars(sa.select(searches.c.dataset).where(searches.c.name == search)))
-            if not touched:
-                names = connection.scalars(sa.select(searches.c.name)).all()
-                raise HistoryError(
-                    f"There is no search {search!r} in {self.place};{nearest(search, names)} nothing was removed."
-                )
-            removed = connection.execute(sa.delete(records).where(records.c.search == search)).rowcount
-            connection.execute(sa.delete(searches).where(searches.c.name == search))
-            for table in (records, searches):
-                touched -= set(connection.scalars(sa.select(table.c.dataset).where(table.c.dataset.in_(touched))))
-            datasets = _remove_datasets(connection, sorted(touched))
-        self._forget_priors()
-        return Removed(datasets, (search,), int(removed), sql.tidy(self._engine))
+            removed = remove_search(connection, self.place, search)
+        return self._erased(removed)
 
     def forget_dataset(self, fingerprint: str) -> Removed:
         """Removes a dataset, every search on it and their records, as ``forget`` does; returns what was removed."""
+        with self._writing() as connection:
+            removed = remove_dataset(connection, self.place, fingerprint)
+        return self._erased(removed)
+
+    def _erased(self, removed: Removed) -> Removed:
+        """Removes what was learned from this history, which tells of what is forgotten, and overwrites the bytes."""
         from nas.metadataset import sql
 
-        sa, records, searches = sql.sa, sql.RECORDS, sql.SEARCHES
-        with self._writing() as connection:
-            names = set(connection.scalars(sa.select(searches.c.name).where(searches.c.dataset == fingerprint)))
-            names |= set(connection.scalars(sa.select(records.c.search).where(records.c.dataset == fingerprint)))
-            removed = connection.execute(sa.delete(records).where(records.c.dataset == fingerprint)).rowcount
-            connection.execute(sa.delete(searches).where(searches.c.dataset == fingerprint))
-            datasets = _remove_datasets(connection, [fingerprint])
-            if not datasets and not names:
-                raise HistoryError(f"There is no dataset {fingerprint[:80]!r} in {self.place}; nothing was removed.")
-        self._forget_priors()
-        return Removed(datasets, tuple(sorted(names)), int(removed), sql.tidy(self._engine))
+        for path in [] if self.priors is None else [p for p in self.priors.glob("*") if p.is_file()]:
+            path.unlink(missing_ok=True)
+        return replace(removed, erased=sql.tidy(self._engine))
 
     @property
     def priors(self) -> Path | None:
@@ -314,11 +298,6 @@ class MetaDataset:
         from nas.metadataset import sql
 
         return None if sql.is_memory(self._engine) else places.priors(self.place)
-
-    def _forget_priors(self) -> None:
-        """Removes what was learned from this history: it tells of what is forgotten."""
-        for path in [] if self.priors is None else [p for p in self.priors.glob("*") if p.is_file()]:
-            path.unlink(missing_ok=True)
 
     def older_copies(self) -> list[Path]:
         """Returns the files that hold this history as it was before upgrades; what is forgotten stays in them."""
@@ -381,49 +360,16 @@ class MetaDataset:
         self._append_rows(rows)
 
     def _differing(self, search: str, rows: Sequence[Row]) -> str | None:
-        """Returns the digest of the first of these rows at whose place a search has other content; None if none."""
         if not rows:
             return None
         with self._reading() as connection:
-            held = _held(connection, search, [row["number"] for row in rows])
-        for row in sorted(rows, key=lambda row: (row["purpose"], row["number"])):
-            digest = digest_of_row(row)
-            if held.get((search, row["purpose"], row["number"]), digest) != digest:
-                return digest
-        return None
+            return differing(connection, search, rows)
 
     def _append_rows(self, rows: Sequence[Row]) -> int:
-        from nas.metadataset import sql
-
         if not rows:
             return 0
         with self._writing() as connection:
-            for name in {row["dataset"] for row in rows}:
-                wanted = sql.sa.select(sql.DATASETS.c.fingerprint).where(sql.DATASETS.c.fingerprint == name)
-                if connection.scalar(wanted) is None:
-                    raise HistoryError(f"The dataset {name[:80]!r} is not in {self.place}; call add_dataset first.")
-            new = self._new_rows(connection, rows)
-            if new:
-                connection.execute(sql.sa.insert(sql.RECORDS), new)
-            return len(new)
-
-    def _new_rows(self, connection: sa.Connection, rows: Sequence[Row]) -> list[Row]:
-        """Returns the rows not there yet, with their digest; HistoryError where a different one is at their place."""
-        held: dict[tuple[str, str, int], str] = {}
-        for search in {row["search"] for row in rows}:
-            held |= _held(connection, search, [row["number"] for row in rows if row["search"] == search])
-        new = []
-        for row in rows:
-            place, digest = (row["search"], row["purpose"], row["number"]), digest_of_row(row)
-            if place not in held:
-                held[place] = digest
-                new.append(row | {"digest": digest})
-            elif held[place] != digest:
-                raise HistoryError(
-                    f"Search {place[0]!r} has another record as number {place[2]} ({place[1]}) in {self.place}; "
-                    "give this search another name."
-                )
-        return new
+            return append_rows(connection, self.place, rows)
 
     def _search_rows(self, name: str) -> list[Row]:
         """Returns the rows of a search, each one read once so that nothing unsound is passed on."""
@@ -462,17 +408,10 @@ class MetaDataset:
         with self._reading() as connection:
             return [made.record(row) for row in connection.execute(sql.sa.select(*columns).where(wanted))]
 
-    def _record(self, row: Mapping[str, Any]) -> Record:
-        return record_of(row, self._parsed())
-
     def _parsed(self) -> dict[str, Architecture]:
         if len(self._architectures) > REMEMBERED:
             self._architectures = {}
         return self._architectures
-
-    def _rows(self, statement: sa.Select[Any]) -> list[Row]:
-        with self._reading() as connection:
-            return [dict(row) for row in connection.execute(statement).mappings()]
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
@@ -503,25 +442,3 @@ def _is_better(new: DatasetInfo, old: DatasetInfo) -> bool:
     if new.metafeatures_version != old.metafeatures_version:
         return new.metafeatures_version > old.metafeatures_version
     return bool(new.sketch) and not old.sketch
-
-
-def _remove_datasets(connection: sa.Connection, fingerprints: Sequence[str]) -> tuple[str, ...]:
-    """Removes what is known of these datasets and returns their names."""
-    from nas.metadataset import sql
-
-    table = sql.DATASETS
-    chosen = table.c.fingerprint.in_(fingerprints)
-    texts = connection.scalars(sql.sa.select(table.c.info).where(chosen)).all()
-    connection.execute(sql.sa.delete(table).where(chosen))
-    return tuple(DatasetInfo.from_dict(loads(text)).name for text in texts)
-
-
-def _held(connection: sa.Connection, search: str, numbers: Sequence[int]) -> dict[tuple[str, str, int], str]:
-    """Returns the digests a search has at places from the least to the greatest of these numbers."""
-    from nas.metadataset import sql
-
-    table = sql.RECORDS
-    wanted = sql.sa.select(table.c.purpose, table.c.number, table.c.digest).where(
-        table.c.search == search, table.c.number >= min(numbers), table.c.number <= max(numbers)
-    )
-    return {(search, purpose, number): digest for purpose, number, digest in connection.execute(wanted)}
