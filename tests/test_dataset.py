@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from messy import error_of
 
 from nas.dataset import BUNDLED, Dataset, encode_rows, load
 from nas.dataset.splits import split
@@ -20,14 +21,6 @@ quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCh
 def table(n: int = 60, seed: int = 0, classes: int = 3) -> Dataset:
     rng = np.random.default_rng(seed)
     return load((rng.normal(size=(n, 4)), np.r_[np.arange(classes), rng.integers(classes, size=n - classes)]))
-
-
-def error_of(*args, **options) -> str:
-    with pytest.raises(DataError) as caught:
-        load(*args, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 # ---------------------------------------------------------------------------------------------------------- splits

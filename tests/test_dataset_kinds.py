@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from messy import error_of
 
 import nas
 from nas.baselines import evaluate
@@ -18,14 +19,6 @@ from nas.errors import DataError
 from nas.metafeatures import metafeatures
 from nas.metrics import metrics
 from nas.record import Fidelity
-
-
-def error_of(*args, **options) -> str:
-    with pytest.raises(DataError) as caught:
-        load(*args, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 def read_again(data: Dataset, rows: object) -> None:
@@ -270,3 +263,27 @@ def test_a_thousand_classes():
     assert np.isfinite(list(metrics("classification", p, data.y[:1250]).values())).all()
     metafeatures(data)
     assert time.perf_counter() - started < 10
+
+
+def test_columns_of_every_pandas_type():
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    plain = pd.DataFrame(
+        {
+            "whole": pd.array(rng.integers(3, size=50), dtype="Int64"),
+            "truth": pd.array(rng.random(50) < 0.5, dtype="boolean"),
+            "text": pd.array(rng.choice(["x", "y"], 50), dtype="string"),
+            "code": pd.Categorical(rng.integers(3, size=50)),
+            "span": pd.to_timedelta(rng.integers(1, 9, 50), unit="h"),
+            "zoned": pd.date_range("2020", periods=50, tz="Europe/Berlin"),
+            "y": rng.integers(2, size=50),
+        }
+    )
+    plain.loc[3, ["whole", "truth", "text", "code"]] = None
+    datasets = [load(kind, target="y") for kind in (plain, plain.convert_dtypes(dtype_backend="pyarrow"))]
+    assert datasets[0].fingerprint == datasets[1].fingerprint
+    assert datasets[0].levels == (("x", "y"), ("0", "1", "2"))
+    assert np.isnan(datasets[0].inputs["numeric"][3, :2]).all()
+    span = datasets[0].features["numeric"].index("span")
+    assert np.allclose(datasets[0].inputs["numeric"][:, span], plain["span"].dt.total_seconds() / 86400)

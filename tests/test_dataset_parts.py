@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from messy import error_of
 
 from nas.dataset import Dataset, encode_rows, load
 from nas.dataset.splits import split_by_time
@@ -19,14 +20,6 @@ quick = settings(
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-
-
-def error_of(*args, **options) -> str:
-    with pytest.raises(DataError) as caught:
-        load(*args, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 def frame(n: int = 60, seed: int = 0):
