@@ -133,6 +133,63 @@ def test_a_full_disk_leaves_no_half_pack(small_disk):
     assert sorted(each.name for each in small_disk.iterdir()) == ["ballast", "pack.parquet"]
 
 
+FILLER = """
+import resource, sys
+from conformance_store import dataset, record
+from nas.errors import HistoryError
+from nas.metadataset import MetaDataset
+with MetaDataset.open(sys.argv[1]) as store:
+    store.add_dataset(dataset())
+    if len(sys.argv) > 2:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+    kept = 0
+    try:
+        while kept < 100_000:
+            store.append([record(kept)])
+            kept += 1
+    except HistoryError as error:
+        print(kept)
+        print(error)
+"""
+
+
+def check_full(path: Path, *arguments: object) -> None:
+    out, err = python(FILLER, path, *arguments).communicate()
+    assert err == ""
+    kept, message = out.splitlines()
+    assert "cannot be written" in message
+    assert "intact" in message
+    assert int(kept) > 10
+    with MetaDataset.open(path, read_only=True) as store:
+        assert [row.number for row in store.records()] == list(range(int(kept)))
+
+
+def test_a_limit_on_file_size_is_one_sentence(tmp_path):
+    check_full(tmp_path / "history.db", 400_000)
+    assert sound(tmp_path / "history.db")
+
+
+def test_a_full_disk_is_one_sentence(small_disk):
+    check_full(small_disk / "history.db")
+
+
+def test_a_disk_that_became_read_only_is_still_learned_from(small_disk, monkeypatch):
+    path = small_disk / "history.db"
+    with MetaDataset.open(path) as store:
+        made = fill(store)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with MetaDataset.open(path, read_only=True) as store:
+        assert store.records() == made
+    with pytest.raises(HistoryError, match="cannot be written"):
+        MetaDataset.open(path)
+    monkeypatch.setenv("NAS_HISTORY", str(path))
+    with MetaDataset.open() as store:
+        assert store.records() == made
+        store.append([record(50, "s0", "d0")])
+        assert f"{path} cannot be written, so" in store.notice
+    shutil.rmtree(Path(store.place).parent)
+
+
 IMPORTER = """
 import sys
 from nas.metadataset import MetaDataset
