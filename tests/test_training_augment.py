@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_training import blobs, chain, linear, stripes
 from test_training_company import same
+from trainings import blobs, chain, linear, stripes
 
 from nas.dataset.splits import Split
 from nas.errors import SearchError

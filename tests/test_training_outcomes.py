@@ -1,0 +1,166 @@
+"""What goes wrong with a candidate is its outcome and the next is fine; what the caller did wrong is refused."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from trainings import MLP, blobs, chain, linear, one, plain, waves
+
+from nas.dataset import Dataset
+from nas.errors import SearchError
+from nas.operations import BUILTIN, Operation
+from nas.record import Fidelity
+from nas.training import Candidate, DivergedError, OutOfTimeError, fit, train
+from nas.training.faults import is_out_of_memory
+
+
+class Failing(nn.Module):
+    """Raises what it is given at a call in training."""
+
+    def __init__(self, error: Exception, at: int = 2) -> None:
+        super().__init__()
+        self.error, self.at, self.calls = error, at, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += x.device.type == "cpu"
+        if self.calls >= self.at:
+            raise self.error
+        return x
+
+
+class Exploding(nn.Module):
+    """Gives what is not a number after a few calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += x.device.type == "cpu"
+        return x * (math.nan if self.calls > 30 else 1.0)
+
+
+def broken(make: Any) -> dict[str, Operation]:
+    return BUILTIN | {"broken": Operation("broken", 1, lambda shape: make(), lambda shape: shape)}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (RuntimeError("CUDA error: out of memory"), "oom", "out of memory"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "oom", "allocate"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "oom", "Tried"),
+        (MemoryError(), "oom", "memory ran out"),
+        (RuntimeError("mat1 and mat2 shapes\nand a long\nstory"), "error", "RuntimeError: mat1 and mat2 shapes"),
+        (KeyError("width"), "error", "KeyError: 'width'"),
+    ],
+)
+def test_what_a_candidate_raises_becomes_its_outcome_and_the_next_is_fine(error: Exception, status: str, message: str):
+    data = blobs()
+    operations = broken(lambda: Failing(error))
+    candidates = [Candidate(chain("broken", linear(4))), Candidate(MLP)]
+    found, fine = train(candidates, data, data.splits(1, 0), Fidelity(2, 10**6, 1), seed=0, operations=operations)
+    assert found.status == status
+    assert message in found.message
+    assert "\n" not in found.message
+    assert found.score is None
+    assert found.cost.seconds > 0
+    assert plain(fine) == plain(one(MLP, data, epochs=2))
+
+
+def test_a_real_allocation_that_cannot_be_met_is_recognised():
+    with pytest.raises((RuntimeError, MemoryError)) as caught:
+        torch.empty(2**55)
+    assert is_out_of_memory(caught.value)
+    with pytest.raises(MemoryError) as caught_too:
+        np.empty(2**55)
+    assert is_out_of_memory(caught_too.value)
+    assert not is_out_of_memory(RuntimeError("shape mismatch"))
+
+
+def test_a_candidate_too_large_is_refused_before_anything_is_allocated():
+    huge = Candidate(chain(linear(1_000_000), linear(1_000_000)))
+    data = blobs()
+    start = time.perf_counter()
+    found = train([huge], data, data.splits(1, 0), Fidelity(2, 10**6, 1), seed=0)[0]
+    assert time.perf_counter() - start < 10
+    assert found.status == "oom"
+    assert "MiB" in found.message
+    assert found.cost.parameters > 10**12
+    assert one(MLP, data, max_memory=1000).status == "oom"
+    assert one(MLP, data, max_memory=10**9).status == "complete"
+
+
+def test_a_loss_that_is_not_finite_is_divergence():
+    data = blobs()
+    found = one(chain("broken", linear(4)), data, epochs=30, operations=broken(Exploding))
+    assert found.status == "diverged"
+    assert "not finite" in found.message
+    wild = fit_error(Candidate(chain(linear(8), linear(8), linear(8)), {"learning_rate": 100.0}), waves(), epochs=60)
+    assert wild is None or isinstance(wild, DivergedError)
+
+
+def fit_error(candidate: Candidate, data: Dataset, **options: Any) -> Exception | None:
+    try:
+        fit(candidate, data, np.arange(len(data)), **({"seed": 0, "epochs": 2} | options))
+    except DivergedError as error:
+        return error
+    return None
+
+
+def test_time_is_up_at_a_step():
+    slow = Operation("slow", 1, lambda shape: Slow(), lambda shape: shape)
+    start = time.perf_counter()
+    found = one(chain("slow"), blobs(), epochs=1000, operations=BUILTIN | {"slow": slow}, seconds=0.3)
+    assert time.perf_counter() - start < 5
+    assert found.status == "timeout"
+    assert "epoch" in found.message
+    with pytest.raises(OutOfTimeError):
+        fit(Candidate(MLP), blobs(), np.arange(300), epochs=1000, seed=0, seconds=0.0)
+
+
+class Slow(nn.Module):
+    """Takes its time."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type == "cpu":
+            time.sleep(0.05)
+        return x
+
+
+@pytest.mark.parametrize(
+    ("candidate", "message"),
+    [
+        (Candidate(chain("conv3x3")), "ShapeError: node 1, conv3x3: a convolution or pool takes an image"),
+        (Candidate(chain("nonsense")), "ArchitectureError: the operation 'nonsense' is not known"),
+        (Candidate(MLP, {"momentum": 0.9}), "SearchError: 'momentum' is not a training setting"),
+        (Candidate(chain(linear(4), inputs=("pixels",))), "ArchitectureError: the architecture reads 'pixels'"),
+    ],
+)
+def test_what_cannot_be_built_is_an_error_that_says_why(candidate: Candidate, message: str):
+    data = blobs()
+    found = train([candidate], data, data.splits(1, 0), Fidelity(2, 10**6, 1), seed=0)[0]
+    assert found.status == "error"
+    assert found.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("device", "message"), [("cuda:99", "is not there"), ("gpu", "is named"), ("cpu:x", "is named")]
+)
+def test_a_device_that_is_not_there_is_the_callers_fault(device: str, message: str):
+    with pytest.raises(SearchError, match=message):
+        one(MLP, blobs(), device=device)
+    with pytest.raises(SearchError, match=message):
+        fit(Candidate(MLP), blobs(), np.arange(300), epochs=1, seed=0, device=device)
+
+
+def test_more_splits_than_there_are_is_the_callers_fault():
+    data = blobs()
+    with pytest.raises(SearchError, match=r"fidelity.splits"):
+        train([Candidate(MLP)], data, data.splits(1, 0), Fidelity(2, 10**6, 2), seed=0)
