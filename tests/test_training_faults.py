@@ -20,8 +20,8 @@ from nas.operations import BUILTIN, Operation
 from nas.record import Fidelity, Outcome
 from nas.training import Candidate, Halving, learn, train
 from nas.training.company import Company, Evaluation
-from nas.training.faults import free_memory
 from nas.training.learn import Budget
+from nas.training.memory import free_memory
 from nas.training.pruner import Curve
 from nas.training.resident import Fold
 from nas.training.train import train_on

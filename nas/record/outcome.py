@@ -36,7 +36,12 @@ _OUTCOME: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class Cost:
-    """What an evaluation cost: wall seconds of all splits, FLOPs of one row forward, parameters, peak bytes, device."""
+    """What an evaluation cost.
+
+    seconds: wall time of all splits; of what was trained beside others its share by FLOPs. flops: of one row forward.
+    memory: the most bytes at once, the data aside: measured on a GPU (beside others its share), elsewhere estimated for
+        all splits of a candidate that is alone (``nas.training.memory``). parameters, device: of the network.
+    """
 
     seconds: float = 0.0
     flops: int = 0

@@ -6,25 +6,32 @@ to ``train``, what happens in an epoch to ``learn``.
 
 from __future__ import annotations
 
-import gc
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
-import torch
 
 from nas import metrics
 from nas.model import Count, count
 from nas.operations import Operation
 from nas.record import Cost, Outcome
-from nas.training.faults import DivergedError, OutOfMemoryError, OutOfTimeError, free_memory, is_out_of_memory
+from nas.training.faults import DivergedError, OutOfTimeError, is_out_of_memory
 from nas.training.fit import begin
 from nas.training.judge import measured, predicted
 from nas.training.learn import Budget, Training, advance, outputs
+from nas.training.memory import (
+    Need,
+    check_memory,
+    forget_peak,
+    free_memory,
+    need_of,
+    peak_memory,
+    release_memory,
+)
 from nas.training.pruner import Pruner
 from nas.training.recipe import Candidate, batch_size, derive
 from nas.training.resident import Fold
@@ -43,13 +50,13 @@ def split_seed(seed: int, index: int) -> int:
 class Evaluation:
     """One candidate on every fold: its trainings, what they cost, and what came of them.
 
-    outcome: None while it is under way.
+    need: bytes of one of its trainings. memory: those of all of them at once. outcome: None while it is under way.
     """
 
     def __init__(self, candidate: Candidate) -> None:
         self.candidate = candidate
         self.trainings: list[Training] = []
-        self.counted = Count(0, 0, 0)
+        self.counted, self.need = Count(0, 0, 0), Need(0, 0)
         self.seconds = 0.0
         self.memory = 0
         self.outcome: Outcome | None = None
@@ -129,9 +136,11 @@ class Company:
 
     def _train(self, evaluations: Sequence[Evaluation]) -> None:
         """Trains evaluations to their ends, or until the pruner stops them."""
+        forget_peak(self.device)
         for evaluation in evaluations:
             with evaluation.charged():
                 self._begin(evaluation)
+        begun = [evaluation for evaluation in evaluations if evaluation.outcome is None]
         rungs = [*(self.pruner.rungs(self.budget.epochs) if self.pruner else ()), self.budget.last]
         under_way = list(evaluations)
         for rung in rungs:
@@ -145,6 +154,9 @@ class Company:
         self._judge(under_way)
         if any(evaluation.outcome is not None and evaluation.outcome.status == "oom" for evaluation in evaluations):
             release_memory(self.device)
+        peak, total = peak_memory(self.device), sum(evaluation.memory for evaluation in begun)
+        for evaluation in begun if peak is not None else ():
+            evaluation.memory = peak * evaluation.memory // total
 
     def _judge(self, evaluations: Sequence[Evaluation]) -> None:
         """Gives evaluations that stop here their outcomes."""
@@ -157,11 +169,16 @@ class Company:
         batch = batch_size(len(self.folds[0].train_rows))
         candidate = evaluation.candidate
         evaluation.counted = count(candidate.architecture, self.folds[0].signature, self.operations, batch=batch)
-        check_memory(evaluation.counted, batch, self.device, self.max_memory)
+        evaluation.need = need_of(evaluation.counted, candidate.architecture, self.folds[0], batch)
+        abreast = max(1, self._room() // max(1, self._touched(evaluation)))
+        evaluation.memory = evaluation.need.of(len(self.folds), abreast)
+        check_memory(evaluation.memory, evaluation.counted, self.device, self.max_memory)
         evaluation.trainings = [
             begin(candidate, fold, self.budget, split_seed(self.seed, index), self.operations, metric=self.metric)
             for index, fold in enumerate(self.folds)
         ]
+        if not evaluation.trainings[0].can_stack:
+            evaluation.memory = evaluation.need.of(len(self.folds), 1)
 
     def _advance(self, evaluations: Sequence[Evaluation], epoch: int) -> None:
         """Trains every evaluation under way to the end of an epoch, those of one kind side by side."""
@@ -176,13 +193,12 @@ class Company:
 
     def _groups(self, members: Sequence[Member]) -> Iterator[list[Member]]:
         """Yields members in groups that fit the cache, or half of a GPU's free memory; equal shapes stand together."""
-        on_cpu = self.device.type == "cpu"
-        most = ABREAST if on_cpu else ABREAST_ON_GPU
-        room = CACHE_BYTES if on_cpu else (free_memory(self.device) or 0) // 2
+        most = ABREAST if self.device.type == "cpu" else ABREAST_ON_GPU
+        room = self._room()
         group: list[Member] = []
         used = 0
         for member in members:
-            needed = member[0].counted.memory
+            needed = self._touched(member[0])
             if group and (len(group) == most or used + needed > room):
                 yield group
                 group, used = [], 0
@@ -190,6 +206,14 @@ class Company:
             used += needed
         if group:
             yield group
+
+    def _room(self) -> int:
+        """The bytes that trainings side by side may touch."""
+        return CACHE_BYTES if self.device.type == "cpu" else (free_memory(self.device) or 0) // 2
+
+    def _touched(self, evaluation: Evaluation) -> int:
+        """Of them, those of one training of an evaluation: of one step in the cache, or all on a GPU."""
+        return evaluation.counted.memory if self.device.type == "cpu" else evaluation.need.moving
 
     def _together(self, members: Sequence[Member], epoch: int) -> None:
         """Trains members side by side; where that fails, in halves, so that a failure has one owner."""
@@ -250,29 +274,5 @@ class Company:
     def _costed(self, evaluation: Evaluation) -> Outcome:
         counted = evaluation.counted
         assert evaluation.outcome is not None
-        memory = max(counted.memory, evaluation.memory)
-        cost = Cost(evaluation.seconds, counted.flops, counted.parameters, memory, str(self.device))
+        cost = Cost(evaluation.seconds, counted.flops, counted.parameters, evaluation.memory, str(self.device))
         return replace(evaluation.outcome, cost=cost)
-
-
-def check_memory(counted: Count, batch: int, device: torch.device, most: int | None) -> None:
-    """Raises OutOfMemoryError where a step on ``batch`` rows, or the weights on their way there, would not fit."""
-    free = free_memory(device) if most is None else most
-    if free is not None and counted.memory > free:
-        raise OutOfMemoryError(
-            f"a step on {batch} rows needs about {counted.memory / 2**20:,.0f} MiB, but {free / 2**20:,.0f} are free; "
-            f"the network has {counted.parameters:,} parameters."
-        )
-    host = free_memory(torch.device("cpu")) if device.type != "cpu" else None  # networks are built there
-    if host is not None and 4 * counted.parameters > host:
-        raise OutOfMemoryError(
-            f"{counted.parameters:,} parameters are built in the host's memory, where {host / 2**20:,.0f} MiB are free."
-        )
-
-
-def release_memory(device: torch.device) -> None:
-    """Gives memory back that nothing refers to."""
-    gc.collect()
-    if device.type == "cuda":
-        with suppress(RuntimeError):  # of a device that is gone
-            torch.cuda.empty_cache()
