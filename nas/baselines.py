@@ -17,7 +17,7 @@ import numpy as np
 from nas.dataset.images import pool
 from nas.dataset.series import windows
 from nas.errors import DataError, nearest
-from nas.metrics import metrics, row_losses, score_of
+from nas.metrics import metrics
 
 if TYPE_CHECKING:
     from nas.dataset import Dataset, Split
@@ -43,23 +43,17 @@ class BaselineResult:
     Attributes:
         name: "linear" or "boosted_trees".
         predictions: for each split ``[m, classes]`` probabilities or ``[m]`` values of its validation rows, in order.
-        row_losses: for each split ``[m]``, as ``nas.metrics.row_losses``, scaled by its training target.
-        scores: for each split, higher is better.
         metrics: every standard metric, averaged over the splits.
         milliseconds_per_row: median time to predict one row alone, from raw inputs, after the last split.
         size_bytes: bytes of all arrays in the fitted model of the last split (an estimate of a file without overhead).
-        seconds: time spent in all fits and predictions.
         note: what was reduced to stay quick, empty if nothing.
     """
 
     name: str
     predictions: list[np.ndarray]
-    row_losses: list[np.ndarray]
-    scores: list[float]
     metrics: dict[str, float]
     milliseconds_per_row: float
     size_bytes: int
-    seconds: float
     note: str = ""
 
 
@@ -88,8 +82,7 @@ def evaluate(name: str, dataset: Dataset, splits: Sequence[Split]) -> BaselineRe
         raise DataError(f"a baseline must be one of {', '.join(NAMES)}, but got {name!r};{nearest(name, NAMES)}")
     if not splits:
         raise DataError("a baseline needs at least one split, but got none; see Dataset.splits.")
-    started = time.perf_counter()
-    predictions, losses, scores, measured = [], [], [], []
+    predictions, measured = [], []
     for split in splits:
         rows = np.random.default_rng(0).permutation(split.train)[:MAX_ROWS]
         fitted = _fit(name, dataset.subset(rows))
@@ -97,20 +90,14 @@ def evaluate(name: str, dataset: Dataset, splits: Sequence[Split]) -> BaselineRe
         truth, scale = dataset.y[split.validation], dataset.moments(split.train)[1]
         weights = None if dataset.weights is None else dataset.weights[split.validation]
         predictions.append(predicted)
-        losses.append(row_losses(dataset.task, predicted, truth, scale))
-        scores.append(score_of(dataset.task, losses[-1], weights))
         measured.append(metrics(dataset.task, predicted, truth, scale, weights))
-    seconds = time.perf_counter() - started
     rows_note = f"trained on {MAX_ROWS:,} rows" if max(len(split.train) for split in splits) > MAX_ROWS else ""
     return BaselineResult(
         name=name,
         predictions=predictions,
-        row_losses=losses,
-        scores=scores,
         metrics={key: float(np.mean([values[key] for values in measured])) for key in measured[0]},
         milliseconds_per_row=_milliseconds(fitted, _take(dataset, splits[-1].validation[:1])),
         size_bytes=_array_bytes(fitted.holds),
-        seconds=seconds,
         note="; ".join(part for part in (rows_note, fitted.note) if part),
     )
 

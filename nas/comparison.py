@@ -8,6 +8,7 @@ error.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from nas.readable import in_bytes, short
 if TYPE_CHECKING:
     from nas.dataset import Dataset, Split
     from nas.result import Result
+    from nas.training import Candidate
 
 FOUND, NO_SEARCH, TREES, LINEAR, CONSTANT = "found", "no search", "boosted trees", "linear", "constant"
 
@@ -97,6 +99,22 @@ class Comparison:
         return "\n".join([*lines, f"-> {self.advice}"])
 
 
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One contender on every split.
+
+    Attributes:
+        name: As in ``Contender``, and so are ``milliseconds``, ``size`` and ``note``.
+        predictions: For each split ``[m, classes]`` probabilities or ``[m]`` values of its validation rows, in order.
+    """
+
+    name: str
+    predictions: list[np.ndarray]
+    milliseconds: float
+    size: int
+    note: str = ""
+
+
 _NAMES = {LINEAR: "a linear model is", TREES: "boosted trees are", NO_SEARCH: "the default network is"}
 
 
@@ -105,14 +123,14 @@ def _it(contender: Contender) -> str:
 
 
 def compare(result: Result, metric: Metric | None = None) -> Comparison:
-    """Trains all four on the fresh splits of a search and compares them row by row.
+    """Trains all contenders on the fresh splits of a search and compares them row by row.
 
     Args:
         result: of the search.
         metric: what is shown instead of accuracy or R², higher is better; by default that of the task.
     """
     from nas.baselines import evaluate
-    from nas.training import Candidate, fit, train
+    from nas.training import Candidate, train
 
     data, best = result.dataset, result.best
     rows_used = best.fidelity.rows  # the same for all contenders
@@ -134,29 +152,34 @@ def compare(result: Result, metric: Metric | None = None) -> Comparison:
         (FOUND, Candidate(best.architecture, best.settings), stop_epoch(best)),
         (NO_SEARCH, default, round(float(np.median(screened.best_epochs))) if screened.best_epochs else None),
     ]
-    rows: list[tuple[str, list[np.ndarray], float, int, str]] = []
-    for name, candidate, stop in plans:
-        predictions = []
-        for split in splits:
-            trained = fit(
-                candidate,
-                data,
-                split.train,
-                epochs=best.fidelity.epochs,
-                seed=result.seed,
-                stop_epoch=stop,
-                device=result.device,
-                operations=result.space.operations,
-            )
-            predictions.append(trained.predict(data, split.validation))
-        size = sum(t.numel() * t.element_size() for t in trained.predictor.state_dict().values())
-        rows.append((name, predictions, milliseconds(trained.predictor, data), size, ""))
+    runs = [_network(name, candidate, stop, result, splits) for name, candidate, stop in plans]
     for name, key in ((TREES, "boosted_trees"), (LINEAR, "linear")):
         found = evaluate(key, data, splits)
-        rows.append((name, found.predictions, found.milliseconds_per_row, found.size_bytes, found.note))
+        runs.append(Run(name, found.predictions, found.milliseconds_per_row, found.size_bytes, found.note))
     constants = [_constant(data, split) for split in splits]
-    rows.append((CONSTANT, constants, 0.0, constants[0][:1].nbytes, ""))
-    return _table(data, splits, rows, metric)
+    runs.append(Run(CONSTANT, constants, 0.0, constants[0][:1].nbytes))
+    return compared(data, splits, runs, metric)
+
+
+def _network(name: str, candidate: Candidate, stop: int | None, result: Result, splits: Sequence[Split]) -> Run:
+    """A candidate trained on every split as the best one was; ``stop`` is the epoch it ends after, if not the last."""
+    from nas.training import fit
+
+    data, predictions = result.dataset, []
+    for split in splits:
+        trained = fit(
+            candidate,
+            data,
+            split.train,
+            epochs=result.best.fidelity.epochs,
+            seed=result.seed,
+            stop_epoch=stop,
+            device=result.device,
+            operations=result.space.operations,
+        )
+        predictions.append(trained.predict(data, split.validation))
+    size = sum(t.numel() * t.element_size() for t in trained.predictor.state_dict().values())
+    return Run(name, predictions, milliseconds(trained.predictor, data), size)
 
 
 def _constant(data: Dataset, split: Split) -> np.ndarray:
@@ -184,46 +207,43 @@ def milliseconds(predictor: Any, data: Dataset, repeats: int = 50) -> float:
     return 1000 * float(np.median(times))
 
 
-def _table(
-    data: Dataset,
-    splits: list[Any],
-    rows: list[tuple[str, list[np.ndarray], float, int, str]],
-    metric: Metric | None = None,
-) -> Comparison:
+def compared(data: Dataset, splits: Sequence[Split], runs: Sequence[Run], metric: Metric | None = None) -> Comparison:
+    """Returns the comparison of runs on the same splits, that of ``FOUND`` among them; ``metric`` as in ``compare``."""
     if metric is not None and metric.scorer is not None:
-        return _scored(data, splits, rows, metric)
+        return _by_scorer(data, splits, runs, metric)
+    return _by_rows(data, splits, runs)
+
+
+def _by_rows(data: Dataset, splits: Sequence[Split], runs: Sequence[Run]) -> Comparison:
+    """The comparison by accuracy or R², which are means over rows."""
     seen = np.unique(np.concatenate([split.validation for split in splits]))
     clusters, weights = data.clusters(seen), None if data.weights is None else data.weights[seen]
-    values = {name: _by_row(data, splits, predictions)[seen] for name, predictions, *_ in rows}
+    values = {each.name: _by_row(data, splits, each.predictions)[seen] for each in runs}
     found = values[FOUND]
     contenders = []
-    for name, _, spent, size, note in rows:
-        value, error = mean_error(values[name], clusters, weights)
-        difference, difference_error = (0.0, 0.0)
-        if name != FOUND:
-            difference, difference_error = mean_error(found - values[name], clusters, weights)
-        contenders.append(Contender(name, value, error, spent, size, difference, difference_error, note))
+    for each in runs:
+        value = mean_error(values[each.name], clusters, weights)
+        difference = mean_error(found - values[each.name], clusters, weights) if each.name != FOUND else (0.0, 0.0)
+        contenders.append(Contender(each.name, *value, each.milliseconds, each.size, *difference, each.note))
     return Comparison(display(data.task), tuple(contenders))
 
 
-def _scored(
-    data: Dataset, splits: list[Any], rows: list[tuple[str, list[np.ndarray], float, int, str]], metric: Metric
-) -> Comparison:
+def _by_scorer(data: Dataset, splits: Sequence[Split], runs: Sequence[Run], metric: Metric) -> Comparison:
     """The comparison by a scorer that is no mean over rows: errors by the jackknife, the same blocks for all."""
-    parts = {name: _predicted(data, splits, predictions) for name, predictions, *_ in rows}
+    parts = {each.name: _predicted(data, splits, each.predictions) for each in runs}
     found = parts[FOUND]
     contenders = []
-    for name, _, spent, size, note in rows:
-        value, error = metric.score(parts[name]), metric.standard_error(parts[name])
-        difference, difference_error = (0.0, 0.0)
-        if name != FOUND:
-            difference = metric.score(found) - value
-            difference_error = metric.difference_error(found, parts[name])
-        contenders.append(Contender(name, value, error, spent, size, difference, difference_error, note))
+    for each in runs:
+        part = parts[each.name]
+        value = metric.score(part), metric.standard_error(part)
+        difference = (0.0, 0.0)
+        if each.name != FOUND:
+            difference = metric.score(found) - value[0], metric.difference_error(found, part)
+        contenders.append(Contender(each.name, *value, each.milliseconds, each.size, *difference, each.note))
     return Comparison(metric.name, tuple(contenders))
 
 
-def _predicted(data: Dataset, splits: list[Any], predictions: list[np.ndarray]) -> list[Predicted]:
+def _predicted(data: Dataset, splits: Sequence[Split], predictions: Sequence[np.ndarray]) -> list[Predicted]:
     weights = data.weights
     return [
         Predicted(
@@ -237,7 +257,7 @@ def _predicted(data: Dataset, splits: list[Any], predictions: list[np.ndarray]) 
     ]
 
 
-def _by_row(data: Dataset, splits: list[Any], predictions: list[np.ndarray]) -> np.ndarray:
+def _by_row(data: Dataset, splits: Sequence[Split], predictions: Sequence[np.ndarray]) -> np.ndarray:
     """What each row adds to the metric (its mean over validation rows, by weight), shape (rows,), 0 elsewhere."""
     total, times = np.zeros(len(data)), np.zeros(len(data))
     for split, predicted in zip(splits, predictions, strict=True):

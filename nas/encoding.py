@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from nas.space import SearchSpace
     from nas.space.domain import Domain
 
-SPACE_FREE = "space_free/1"
-DECISIONS = "decisions/1"
 STEPS = "steps/1"
 _LEVELS = 16  # of a decision whose numbers are too many to list
 _ABSENT = object()  # what a decision not taken is, unlike any value

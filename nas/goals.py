@@ -263,16 +263,15 @@ def _quantity(name: str, value: object, units: Mapping[str, float], unit: str) -
     """A text with a unit, or a number in ``unit``, as a number in ``unit``."""
     if value is None:
         return None
-    match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-zµ]*)\s*", str(value).lower())
+    found = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-zµ]*)\s*", str(value).lower())
     try:
-        assert match is not None
-        number = float(match[1]) * units[match[2] or unit]
-        assert math.isfinite(number)
-        assert number > 0
-    except (AssertionError, KeyError, ValueError):
+        number = float(found[1]) * units[found[2] or unit] if found else math.nan
+    except (KeyError, ValueError):
+        number = math.nan
+    if not 0 < number < math.inf:
         example = "200kB" if name == "max_size" else "1ms"
         raise SearchError(
             f"`{name}` is a positive number with one of the units {', '.join(units)}, but got {value!r}; "
             f"write {name}={example!r}, for example."
-        ) from None
+        )
     return number

@@ -24,14 +24,8 @@ CONFIRM_SPLITS = 4  # fresh splits for that
 FRESH = 1_000_003  # added to a search's seed for splits that no trial has seen
 STEPS, MOST_EPOCHS = 200, 100  # gradient steps aimed at, and the epochs they may take at most
 EPOCHS: Mapping[str, int] = {"tabular": 16, "image": 8, "series": 16}  # and at least
-ROWS: Mapping[str, int] = {
-    "tabular": 10_000,
-    "image": 4_000,
-    "series": 4_000,
-}  # training rows of one evaluation at most
-
+ROWS: Mapping[str, int] = {"tabular": 10_000, "image": 4_000, "series": 4_000}  # to train one evaluation on, at most
 FACTOR, RUNGS = 3, 2  # of Hyperband: of those under way a third goes on, at two epochs of the schedule at most
-
 REFIT = 8  # how many times the rows x epochs of a screening training the final one may see
 
 

@@ -80,7 +80,11 @@ class Result:
     __repr__ = __str__
 
     def choose(self, record: Record) -> Result:
-        """The same result for another of its candidates, one of ``front`` for example; nothing is trained yet."""
+        """The same result for another of its candidates, one of ``front`` for example; nothing is trained yet.
+
+        Raises:
+            SearchError: ``record`` is none of this search's.
+        """
         if not any(record.key == known.key for known in (*self.records, *(kept for kept, _ in self.front))):
             raise SearchError(f"a candidate of this search can be chosen, but {record.key[:12]!r} is none.")
         return replace(self, best=record)
@@ -102,7 +106,11 @@ class Result:
         return self._refitted.predictor
 
     def export(self, path: str | PathLike[str]) -> ExportReport:
-        """Writes the network to ``path`` (.onnx, .pt2, .py; its architecture: .json, .svg) and checks the file."""
+        """Writes the network to ``path`` (.onnx, .pt2, .py; its architecture: .json, .svg) and checks the file.
+
+        Raises:
+            ExportError: The suffix is another, the file cannot be written, or it does not agree with the network.
+        """
         from nas.export import ARCHITECTURE_FORMATS, check_suffix, export, export_architecture
 
         if check_suffix(path) in ARCHITECTURE_FORMATS:  # nothing needs to be trained
@@ -143,7 +151,11 @@ class Result:
         )
 
     def report(self, path: str | PathLike[str]) -> Path:
-        """Writes one HTML file that tells this search, and returns its path; nothing is trained for it."""
+        """Writes one HTML file that tells this search, and returns its path; nothing is trained for it.
+
+        Raises:
+            HistoryError: The file cannot be written.
+        """
         from nas.report import of_result, write
 
         return write(of_result(self), path)

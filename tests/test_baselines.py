@@ -9,16 +9,15 @@ from nas import baselines
 from nas.baselines import NAMES, evaluate
 from nas.dataset import Dataset, Split, load
 from nas.errors import DataError
-from nas.metrics import METRICS, metrics, row_losses, score
+from nas.metrics import METRICS, metrics, score
 
 
 def consistent(name: str, data: Dataset, splits: list[Split]) -> baselines.BaselineResult:
     """Evaluates, and checks that every number of the result follows from its predictions."""
     result = evaluate(name, data, splits)
     assert result.name == name
-    for split, predictions, losses, value in zip(
-        splits, result.predictions, result.row_losses, result.scores, strict=True
-    ):
+    measured = []
+    for split, predictions in zip(splits, result.predictions, strict=True):
         truth = data.y[split.validation]
         scale = float(np.std(data.y[split.train].astype(float))) if data.task == "regression" else 1.0
         shape = (len(truth), data.outputs) if data.task == "classification" else (len(truth),)
@@ -26,12 +25,12 @@ def consistent(name: str, data: Dataset, splits: list[Split]) -> baselines.Basel
         assert np.isfinite(predictions).all()
         if data.task == "classification":
             assert np.allclose(predictions.sum(axis=1), 1.0)
-        assert np.allclose(losses, row_losses(data.task, predictions, truth, scale))
-        assert value == pytest.approx(score(data.task, predictions, truth, scale))
+        measured.append(metrics(data.task, predictions, truth, scale))
     assert list(result.metrics) == list(METRICS[data.task])
+    for key, value in result.metrics.items():
+        assert value == pytest.approx(np.mean([each[key] for each in measured]))
     assert result.milliseconds_per_row > 0.0
     assert result.size_bytes > 0
-    assert result.seconds > 0.0
     return result
 
 
@@ -168,7 +167,7 @@ def test_rows_count_by_their_weights(name, task):
         split = data.splits(1, seed=0)[0]
         result = evaluate(name, data, [split])
         w = data.weights[split.validation]
-        assert result.scores[0] == pytest.approx(
+        assert -result.metrics["brier" if task == "classification" else "nrmse"] == pytest.approx(
             score(task, result.predictions[0], data.y[split.validation], data.moments(split.train)[1], w)
         )
         results.append(result)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from nas.comparison import CONSTANT, FOUND, LINEAR, NO_SEARCH, TREES, Comparison, Contender, _table
+from nas.comparison import CONSTANT, FOUND, LINEAR, NO_SEARCH, TREES, Comparison, Contender, Run, compared
 from nas.dataset import load
 from nas.metrics import find_metric
 
@@ -23,7 +23,7 @@ def test_rows_of_a_group_are_no_evidence_of_their_own():
             FOUND: [np.eye(2)[np.where(right[data.groups[s.validation]], data.y[s.validation], 0)] for s in splits],
             LINEAR: [np.full((len(s.validation), 2), 0.5) for s in splits],
         }
-        table = _table(data, splits, [(name, predictions, 1.0, 1, "") for name, predictions in said.items()])
+        table = compared(data, splits, [Run(name, predictions, 1.0, 1) for name, predictions in said.items()])
         rows.append((table[FOUND], table[LINEAR], len(np.unique(np.concatenate([s.validation for s in splits])))))
     once, often = rows
     assert often[2] > 5 * once[2]
@@ -44,8 +44,8 @@ def test_a_row_in_several_validation_parts_counts_once():
     one = data.splits(1, seed=0)
     rng = np.random.default_rng(1)
     predictions = rng.random((len(one[0].validation), 2))
-    single = _table(data, one, [(FOUND, [predictions], 1.0, 1, "")])[FOUND]
-    double = _table(data, one * 2, [(FOUND, [predictions] * 2, 1.0, 1, "")])[FOUND]
+    single = compared(data, one, [Run(FOUND, [predictions], 1.0, 1)])[FOUND]
+    double = compared(data, one * 2, [Run(FOUND, [predictions] * 2, 1.0, 1)])[FOUND]
     assert (single.value, single.error) == pytest.approx((double.value, double.error))
 
 
@@ -57,11 +57,11 @@ def test_contenders_by_a_scorer_have_paired_errors():
     logit = 1.5 * y + rng.normal(size=400)
     nearly = logit + 0.05 * rng.normal(size=400)
     said = {FOUND: logit, LINEAR: nearly}
-    rows = []
+    runs = []
     for name, value in said.items():
         p = 1 / (1 + np.exp(-value))
-        rows.append((name, [np.stack([1 - p, p], axis=1)[s.validation] for s in splits], 1.0, 1, ""))
-    table = _table(data, splits, rows, find_metric("roc_auc", "classification", y, ("a", "b")))
+        runs.append(Run(name, [np.stack([1 - p, p], axis=1)[s.validation] for s in splits], 1.0, 1))
+    table = compared(data, splits, runs, find_metric("roc_auc", "classification", y, ("a", "b")))
     assert table.metric == "roc_auc"
     assert table[FOUND].value == pytest.approx(
         np.mean([roc_auc_score(y[s.validation], logit[s.validation]) for s in splits])

@@ -17,6 +17,7 @@ from nas.readable import counted, in_time
 
 if TYPE_CHECKING:
     from nas.comparison import Comparison
+    from nas.export import ExportReport
     from nas.loop import Search
     from nas.record import Record
     from nas.result import Result
@@ -103,7 +104,19 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
     saved = result.export(options.export) if options.export else None
     comparison = None if options.no_compare else _compared(result)
     metrics = _tested(result)
-    _print_end(result, options, f"saved {saved}" if saved else "", time.monotonic() - started)
+    seconds = time.monotonic() - started
+    _print_end(result, options, f"saved {saved}" if saved else "", seconds)
+    return _outcome(result, metrics, comparison, saved, seconds)
+
+
+def _outcome(
+    result: Result,
+    metrics: dict[str, float],
+    comparison: Comparison | None,
+    saved: ExportReport | None,
+    seconds: float,
+) -> dict[str, Any]:
+    """What ``--json`` prints: what was found, the metrics on rows set aside, what was compared, saved and noted."""
     return {
         "search": result.name,
         "history": result.storage,
@@ -115,7 +128,7 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         "comparison": asdict(comparison) | {"advice": comparison.advice} if comparison else None,
         "saved": {**asdict(saved), "path": str(saved.path)} if saved else None,
         "notes": list(result.notes),
-        "seconds": time.monotonic() - started,
+        "seconds": seconds,
     }
 
 

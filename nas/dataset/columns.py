@@ -175,8 +175,8 @@ def read_date_parts(column: pd.Series, date_format: str) -> dict[str, np.ndarray
     times = _times(column, date_format)
     midnight = times.dt.normalize()
     days = (midnight - _epoch()).dt.days + (times - midnight).dt.total_seconds() / 86400.0
-    parts = {"year": times.dt.year, "month": times.dt.month, "weekday": times.dt.day_of_week, "hour": times.dt.hour}
-    return {key: part.to_numpy(dtype=np.float64, na_value=np.nan) for key, part in (parts | {"days": days}).items()}
+    parts = (times.dt.year, times.dt.month, times.dt.day_of_week, times.dt.hour, days)
+    return {key: part.to_numpy(dtype=np.float64, na_value=np.nan) for key, part in zip(DATE_PARTS, parts, strict=True)}
 
 
 def plain_times(column: pd.Series) -> pd.Series:
@@ -306,6 +306,7 @@ def encode_words(words: pd.Series, levels: tuple[str, ...]) -> np.ndarray:
 
 
 def word_of(value: Any) -> str | None:
+    """Returns the value of a cell as stripped text, ``3`` for 3.0; None where it is missing or blank."""
     import pandas as pd
 
     if (

@@ -46,7 +46,7 @@ def encode_target(values: np.ndarray, name: str = "y", task: str | None = None) 
     keep = ~_missing(values, name)
     if not keep.any():
         raise DataError(f"target {name!r} must have values, but all {len(values)} are missing; choose another target.")
-    kept = _plain(values[keep], name)
+    kept = _plain(values[keep])
     notes = () if keep.all() else (f"{int((~keep).sum())} of {len(keep)} rows have no value of {name!r}: left out",)
     if task is None:
         task = infer_task(kept)
@@ -103,7 +103,7 @@ def encode_parts(
         there = ~_missing(others, name)
         if there.any():
             keep[here[there]] = True
-            y[here[there]] = _encoded_like(_plain(others[there], name), found, name)
+            y[here[there]] = _encoded_like(_plain(others[there]), found, name)
         start += len(part)
     left_out = int((~keep).sum())
     notes = (f"{left_out} of {len(keep)} rows have no value of {name!r}: left out",) if left_out else ()
@@ -191,7 +191,7 @@ def _blank(value: object, name: str) -> bool:
         return True
 
 
-def _plain(values: np.ndarray, name: str) -> np.ndarray:
+def _plain(values: np.ndarray) -> np.ndarray:
     """Returns values without gaps as booleans, numbers, or text where any value is text."""
     if values.dtype.kind == "S":
         return np.char.decode(values, "utf-8", "replace")

@@ -268,8 +268,8 @@ class NASClassifier(ClassifierMixin, _Searcher):
         storage: Where the search is recorded; by default in ``history``, or in the user's own where that is no place.
         random_state: Seed of splits, initial weights and draws, >= 0: 0 unless given, so that the same fit is the same.
             ``None`` and a ``RandomState`` draw one at every fit.
-        fidelity: Epochs, rows and splits of an evaluation, or ``"hyperband"`` (``nas.search``); chosen for the size of
-            the data unless given.
+        fidelity: Epochs, rows and splits of an evaluation, or ``"hyperband"`` or ``"history"`` to stop candidates early
+            (``nas.search``); chosen for the size of the data unless given.
         metric: What the search maximises: a scorer of scikit-learn or its name, such as ``roc_auc``, or a function
             ``(estimator, X, y) -> float``, which sees the labels of ``y``. ``score`` stays accuracy, or R².
         workers: Candidates trained at the same time, each in a process of its own; with several the result is not the

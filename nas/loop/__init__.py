@@ -1,7 +1,8 @@
 """The loop: ask, train, record, tell; the one place where all rooms meet.
 
 Here belong the calls a user makes (``entry``), one search over its life (``running``), what is checked before it begins
-(``arguments``), where its candidates are trained (``place``) and what stops them early (``stopping``).
+(``arguments``), how long it will take (``estimate``), which candidates are next (``proposals``), where they are trained
+(``place``) and what stops them early (``stopping``).
 ``meta_training`` and ``meta_testing`` ask history what it teaches and what that is worth (``replay``, ``worth``).
 Nothing is trained, proposed or stored here that another room could do.
 """

@@ -27,7 +27,7 @@ LARGEST_SEED = 2**62  # what follows from a seed still fits into a database's in
 
 
 def whole(name: str, value: object, least: int, most: int = LARGEST_SEED) -> int:
-    """The value as an int, whatever integer type it came in."""
+    """The value as an int, whatever integer type it came in; SearchError unless it is from ``least`` to ``most``."""
     if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
         raise SearchError(f"`{name} >= {least}` must hold for a whole number, but got {name}={value!r}.")
     if int(value) > most:
@@ -36,6 +36,7 @@ def whole(name: str, value: object, least: int, most: int = LARGEST_SEED) -> int
 
 
 def check_types(space: object, fidelity: object, seconds: object, candidate_seconds: object) -> None:
+    """Raises SearchError where one of these arguments of a search is of the wrong type, or a time is not positive."""
     from nas.space import SearchSpace
 
     number = int | float
@@ -80,6 +81,7 @@ def _spaces_like(word: str) -> str:
 
 
 def default_space(dataset: Dataset) -> SearchSpace:
+    """The space that is searched where none was given."""
     from search_spaces import default_for
 
     return default_for(dataset)
@@ -113,6 +115,7 @@ def set_aside(data: Dataset, test: Dataset | float | None) -> tuple[Dataset, Dat
 
 
 def device_of(device: str | None) -> str:
+    """``cpu`` or ``cuda``: what was asked for, else a GPU where there is one; SearchError where it is not there."""
     import torch
 
     if device is None:
@@ -136,6 +139,7 @@ def metric_for(metric: MetricSpec, data: Dataset) -> Metric:
 
 
 def spec_name(spec: object) -> str:
+    """What a search is told apart by: the name of a controller or pruner, or of its class and module."""
     if isinstance(spec, str):
         return spec
     kind = spec if hasattr(spec, "__qualname__") else type(spec)

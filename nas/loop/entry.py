@@ -175,7 +175,17 @@ def suggest(
     history: Source = YOURS,
     seed: int = 0,
 ) -> list[Suggestion]:
-    """What would be tried first on ``data``, from history alone: ``k`` suggestions, best first, nothing trained."""
+    """What would be tried first on ``data``, from history alone: ``k`` suggestions, best first, nothing trained.
+
+    Args:
+        data: As ``search`` takes it; so are ``target``, ``task``, ``kind``, ``groups``, ``space``, ``controller``,
+            ``history`` and ``seed``.
+        k: How many, from 1 to 1,000; fewer are returned where the space holds no more.
+
+    Raises:
+        DataError: If the data cannot be learned from.
+        SearchError: If a number is out of range, or there is no such controller.
+    """
     k, seed = whole("k", k, 1, MOST_SUGGESTIONS), whole("seed", seed, 0)
     dataset, _ = set_aside(load(data, target=target, task=task, kind=kind, groups=groups), None)
     space = space or default_space(dataset)

@@ -205,7 +205,7 @@ class MetaDataset:
         if as_of is not None:
             wanted = wanted.where(table.c.id <= as_of)
         with self._reading() as connection:
-            rows = connection.execute(wanted).mappings().all()
+            rows = [dict(row) for row in connection.execute(wanted).mappings()]
         return [record_of(row, self._parsed()) for row in rows]
 
     def past(self, as_of: int | None = None, without: str = "") -> list[PastDataset]:

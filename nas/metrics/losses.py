@@ -117,11 +117,13 @@ def checked(task: str, predictions: np.ndarray, y: np.ndarray) -> tuple[np.ndarr
 
 
 def check_task(task: str) -> None:
+    """Raises DataError unless ``task`` is one of ``TASKS``."""
     if task not in TASKS:
         raise DataError(f"task must be one of {', '.join(TASKS)}, but got {task!r};{nearest(task, TASKS)}")
 
 
 def positive(scale: float) -> float:
+    """Returns a scale as it is; DataError unless it is a positive, finite number."""
     if not scale > 0.0 or not np.isfinite(scale):
         raise DataError(f"scale must be a positive number, but got {scale}; pass the training target's deviation.")
     return float(scale)

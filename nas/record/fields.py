@@ -33,8 +33,12 @@ LIST: Kind = (list,)
 """The Python types of a JSON value; exactly these, so that a truth value is no integer."""
 
 _KIND_NAMES = {
-    **{TEXT: "a text", INTEGER: "an integer", NUMBER: "a number", MAYBE: "a number or null"},
-    **{OBJECT: "an object", LIST: "a list"},
+    TEXT: "a text",
+    INTEGER: "an integer",
+    NUMBER: "a number",
+    MAYBE: "a number or null",
+    OBJECT: "an object",
+    LIST: "a list",
 }
 _SCALARS = (str, int, float, bool, type(None))
 

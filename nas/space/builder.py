@@ -22,6 +22,7 @@ Parameters = Mapping[str, tuple[str, Value | Domain]]  # name -> (path it was gi
 def leaf(
     path: str, domain: Domain, below: Mapping[Value, tuple[Decision, ...]] | None = None, shared: bool = False
 ) -> Decision:
+    """Returns the decision of a domain at a path; one with a name of its own is shared under that."""
     return Decision(domain.name or path, domain, below or {}, shared or domain.name is not None)
 
 
@@ -32,6 +33,14 @@ def _given(value: Value | Domain, path: str, shared: bool = False) -> tuple[Deci
 def decisions_of(
     space: SearchSpace, prefix: str, inherited: Parameters, operations: Mapping[str, Operation]
 ) -> tuple[Decision, ...]:
+    """Returns the decisions of a space in topological order of its nodes, each with those that hang on it.
+
+    Args:
+        space: With no operation that ``operations`` lacks.
+        prefix: Of every path: the place of a nested space and a dot, or nothing.
+        inherited: Parameters given to the node that holds the space; they reach the operations inside.
+        operations: By name.
+    """
     found: list[Decision] = []
     seen: set[str] = set()
     for name in nx.topological_sort(space._graph):
@@ -89,6 +98,7 @@ class Builder:
         self.graph, self.choices, self.operations = graph, choices, operations
 
     def taken(self, value: Value | Domain, path: str) -> Value:
+        """Returns what was chosen for a domain at a path, a value as it is."""
         return self.choices[value.name or path] if isinstance(value, Domain) else value
 
     def space(self, space: SearchSpace, prefix: str, inputs: Mapping[str, int], inherited: Parameters) -> int:
@@ -118,6 +128,7 @@ class Builder:
         prefix: str,
         inherited: Parameters,
     ) -> None:
+        """Adds what an edge holds between ``source`` and node ``join``, unless it is left out or another was chosen."""
         path, chosen = prefix + edge["path"], edge["source"]
         if edge["optional"] and not self.taken(KEPT, f"{path}.kept"):
             return
@@ -141,6 +152,7 @@ class Builder:
         return self.operation(body, path, source, inherited)
 
     def operation(self, body: str | Op, path: str, source: int, inherited: Parameters) -> int:
+        """Adds one operation behind node ``source`` and returns it; parameters at their defaults are left out."""
         given = body.parameters if isinstance(body, Op) else {}
         operation = self.operations[body.name if isinstance(body, Op) else body]
         parameters: dict[str, Value] = {}
@@ -159,6 +171,7 @@ class Builder:
 
 
 def new_node(graph: nx.MultiDiGraph, op: str, parameters: dict[str, Value], join: str = "add", version: int = 1) -> int:
+    """Adds a node as ``Architecture.from_graph`` reads it, and returns it."""
     node = graph.number_of_nodes()
     graph.add_node(node, op=op, version=version, parameters=parameters, join=join)
     return node

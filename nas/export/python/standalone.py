@@ -1,6 +1,6 @@
 """The functions that every stand-alone file holds, in the words in which they stand there.
 
-Nothing here is called by the library: ``nas.export.python.text`` takes the source of these functions, and writes the
+Nothing here is called by the library: ``nas.export.python.file`` takes the source of these functions, and writes the
 names below with the values of one network. So this file imports torch and the standard library only.
 """
 
