@@ -19,7 +19,7 @@ from nas.operations import BUILTIN, Operation
 from nas.record import Fidelity
 from nas.training import Candidate, Recipe, train
 from nas.training.fit import begin
-from nas.training.forms import Place, form_of
+from nas.training.forms import ALL, Place, form_of
 from nas.training.learn import Budget, Task, Training, advance
 from nas.training.optimizer import Moving
 from nas.training.resident import Fold, Rows
@@ -44,9 +44,16 @@ def architecture(kind: str, width: int = 24) -> Architecture:
         return Architecture.from_graph(g)
     g.add_node("periodic", op="periodic_embedding", parameters={"size": 3, "frequencies": 5})
     g.add_node("bins", op="piecewise_linear", parameters={"bins": 3})
-    g.add_node("levels", op="category_embedding", parameters={"size": 2})
-    g.add_edges_from([("numeric", "periodic"), ("quantile", "bins"), ("categorical", "levels")])
+    g.add_edges_from([("numeric", "periodic"), ("quantile", "bins")])
     g.add_node("features", op="feature_scale", join="concat")
+    if kind in ("linear", "gated_linear"):  # which takes over the scale; of its columns some learn
+        g.add_node("reader", op=kind, parameters={"width": width})
+        g.add_node("end", op="mish")
+        g.add_edges_from([("periodic", "features"), ("bins", "features"), ("categorical", "features")])
+        g.add_edges_from([("features", "reader"), ("reader", "end"), ("end", "y")])
+        return Architecture.from_graph(g)
+    g.add_node("levels", op="category_embedding", parameters={"size": 2})
+    g.add_edge("categorical", "levels")
     g.add_edges_from([("periodic", "features"), ("bins", "features"), ("levels", "features")])
     g.add_node("gate", op="gated_linear", parameters={"width": width, "dropout": 0.25})
     g.add_node("wide", op="linear", parameters={"width": width + 3})
@@ -96,7 +103,9 @@ def same(a: Training, b: Training) -> bool:
 
 
 @pytest.mark.parametrize("width", [64, 24, 13, 1])
-@pytest.mark.parametrize(("kind", "outputs"), [("chain", 3), ("chain", 1), ("every", 3)])
+@pytest.mark.parametrize(
+    ("kind", "outputs"), [("chain", 3), ("chain", 1), ("every", 3), ("linear", 1), ("gated_linear", 3)]
+)
 @pytest.mark.parametrize("n", [75, 40])
 def test_a_training_has_the_same_bits_alone_in_any_company_and_taken_up_again(
     kind: str, outputs: int, width: int, n: int
@@ -132,13 +141,16 @@ def test_a_training_has_the_same_bits_among_other_shapes():
     assert all(same(a, b) for a, b in zip(alone, crowd, strict=True))
 
 
-def test_forms_compute_and_differentiate_as_their_modules_do():
-    graph = architecture("every")
+@pytest.mark.parametrize("kind", ["every", "linear", "gated_linear"])
+def test_forms_compute_and_differentiate_as_their_modules_do(kind: str):
+    graph = architecture(kind)
     networks = [build(graph, SIGNATURE, dropout=0.0, seed=i) for i in range(3)]
     for network in networks:
         for name, parameter in network.named_parameters():
             if name.startswith("heads"):
                 nn.init.normal_(parameter, std=0.3)
+            if parameter.dim() == 1 and bool((parameter == 1.0).all()):  # scales
+                nn.init.uniform_(parameter, 0.5, 2.0)
         for module in network.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
@@ -181,7 +193,7 @@ def test_the_gradients_of_a_form_are_those_of_autograd_for_inputs_too(module: nn
     gradients = {name: torch.full_like(weight, math.nan) for name, weight in weights.items()}
     x = torch.rand(rows_, 16, *shape) * 1.5 - 0.25
     with torch.no_grad():
-        y, back = form_of(Place("here", [module] * rows_, weights, gradients, []))(x, True)
+        y, back = form_of(Place("here", [module] * rows_, weights, gradients, []))(x, ALL)
         slope = torch.randn_like(y)
         found = back(slope.clone())
     for row in range(rows_):

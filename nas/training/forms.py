@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +29,15 @@ from nas import layers
 
 ALIGNED = 64  # elements: a multiple of every vector register, twice unrolled
 
+Columns = slice | None
+"""The columns of an input, [K, b, columns, ...], whose gradient is wanted; None: none."""
+ALL = slice(None)
 Back = Callable[[Tensor], Tensor | None]
-Form = Callable[[Tensor, bool], tuple[Tensor, Back]]
-"""(input, whether its gradient is wanted) -> (output, gradient of the output -> gradient of the input or None)."""
+Form = Callable[[Tensor, Columns], tuple[Tensor, Back]]
+"""(input, what is wanted) -> (output, gradient of the output -> gradient of the input or None).
+
+A gradient may hold anything in columns that are not wanted.
+"""
 Function = Callable[[Tensor], Tensor]
 Slope = Callable[[Tensor, Tensor, Tensor], Tensor]
 ATEN = torch.ops.aten
@@ -39,22 +45,26 @@ ATEN = torch.ops.aten
 
 @dataclass(frozen=True)
 class Place:
-    """The same module of each row, the tensors [K, ...] of its parameters, and where their gradients are written."""
+    """The same module of each row, the tensors [K, ...] of its parameters, and where their gradients are written.
+
+    scale: The path of a ``FeatureScale`` the input has yet to go through, for modules that ``fold`` it.
+    """
 
     path: str
     modules: Sequence[nn.Module]
     weights: Mapping[str, Tensor]
     gradients: Mapping[str, Tensor]
     dropouts: list[Dropouts]
+    scale: str | None = None
 
     def child(self, name: str) -> Place:
         """Returns the place of a child module."""
         modules = [module.get_submodule(name) for module in self.modules]
-        return Place(f"{self.path}.{name}", modules, self.weights, self.gradients, self.dropouts)
+        return replace(self, path=f"{self.path}.{name}", modules=modules)
 
-    def parameter(self, name: str) -> tuple[Tensor, Tensor]:
+    def parameter(self, name: str, path: str | None = None) -> tuple[Tensor, Tensor]:
         """Returns the parameter ``name`` of all rows, and where its gradient is written."""
-        path = f"{self.path}.{name}"
+        path = f"{path or self.path}.{name}"
         return self.weights[path], self.gradients[path]
 
 
@@ -114,34 +124,47 @@ def _linear(place: Place) -> Form:
     assert isinstance(module, nn.Linear)
     weight, into = place.parameter("weight")
     bias, bias_into = place.parameter("bias") if module.bias is not None else (None, None)
-    transposed = weight.transpose(1, 2)
+    factor, factor_into = (None, None) if place.scale is None else place.parameter("weight", place.scale)
     added = None if bias is None else bias.unsqueeze(1)
     at_once = added is not None and min(weight.shape[1:]) > 1
 
-    def form(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
+    def form(x: Tensor, wanted: Columns) -> tuple[Tensor, Back]:
+        matrix = weight if factor is None else weight * factor.unsqueeze(1)
         if at_once:
-            y = torch.baddbmm(added, x, transposed)
+            y = torch.baddbmm(added, x, matrix.transpose(1, 2))
         else:
-            y = product(x, transposed)
+            y = product(x, matrix.transpose(1, 2))
             if added is not None:
                 y += added
 
         def back(gradient: Tensor) -> Tensor | None:
             product(gradient.transpose(1, 2), x, into)
+            if factor is not None and factor_into is not None:
+                column_sums(into * weight, factor_into)
+                into.mul_(factor.unsqueeze(1))
             if bias_into is not None:
                 column_sums(gradient, bias_into)
-            return product(gradient, weight) if wanted else None
+            return _passed(gradient, matrix, wanted)
 
         return y, back
 
     return form
 
 
+def _passed(gradient: Tensor, matrix: Tensor, wanted: Columns) -> Tensor | None:
+    """Returns the products of gradients [K, b, o] and matrices [K, o, i] in the columns that are wanted."""
+    if wanted is None or wanted == ALL:
+        return None if wanted is None else product(gradient, matrix)
+    found = gradient.new_empty(*gradient.shape[:2], matrix.shape[2])
+    product(gradient, matrix[..., wanted], found[..., wanted])
+    return found
+
+
 def _gated_linear(place: Place) -> Form:
     return _in_turn([(form_of(place.child("linear")), True), (_glu, False), _part(place, "dropout")])
 
 
-def _glu(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
+def _glu(x: Tensor, wanted: Columns) -> tuple[Tensor, Back]:
     return F.glu(x, dim=-1), lambda gradient: ATEN.glu_backward(gradient, x, -1)
 
 
@@ -156,6 +179,11 @@ def _part(place: Place, name: str) -> tuple[Form, bool]:
     return form_of(child), has_parameters(child.modules[0])
 
 
+def folds(module: nn.Module) -> bool:
+    """Returns whether a module can take over the ``FeatureScale`` before it, whose products are then of weights."""
+    return type(module) in (nn.Linear, layers.GatedLinear)
+
+
 def has_parameters(module: nn.Module) -> bool:
     """Returns whether a gradient is wanted of what a module returns, even where none is of its input."""
     return next(module.parameters(), None) is not None
@@ -164,12 +192,12 @@ def has_parameters(module: nn.Module) -> bool:
 def _in_turn(forms: Sequence[tuple[Form, bool]]) -> Form:
     """Returns the composition of forms, each with whether it has parameters."""
 
-    def form(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
+    def form(x: Tensor, wanted: Columns) -> tuple[Tensor, Back]:
         backs = []
         for each, parameters in forms:
             x, back = each(x, wanted)
             backs.append(back)
-            wanted = wanted or parameters
+            wanted = ALL if wanted or parameters else None
 
         def through(gradient: Tensor) -> Tensor | None:
             found: Tensor | None = gradient
@@ -192,7 +220,7 @@ def _products(x: Tensor, weight: Tensor) -> Tensor:
     return torch.stack([product(a, b) for a, b in zip(x.unbind(0), weight.unbind(0), strict=True)])
 
 
-def _products_back(x: Tensor, weight: Tensor, gradient: Tensor, into: Tensor, wanted: bool) -> Tensor | None:
+def _products_back(x: Tensor, weight: Tensor, gradient: Tensor, into: Tensor, wanted: Columns) -> Tensor | None:
     """Writes the gradient of the weights of ``_products`` to ``into``; returns that of ``x`` where it is wanted."""
     for a, g, out in zip(x.unbind(0), gradient.unbind(0), into.unbind(0), strict=True):
         product(a.transpose(1, 2), g, out)
@@ -213,25 +241,27 @@ def _periodic_embedding(place: Place) -> Form:
     )
     weight, into = place.parameter("weight")
 
-    def form(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
+    def form(x: Tensor, wanted: Columns) -> tuple[Tensor, Back]:
         columns = x.transpose(1, 2).contiguous().unsqueeze(-1)  # [K, n, b, 1]
         speed = 2.0 * math.pi * frequency.unsqueeze(2)  # [K, n, 1, f]
         angles = torch.addcmul(phase.unsqueeze(2), columns, speed)  # [K, n, b, f]
         waves = _each(torch.cos, angles)
-        learned = _products(waves, weight) + bias.unsqueeze(2)  # [K, n, b, s - 1]
-        y = torch.cat((columns, learned), dim=-1).transpose(1, 2)  # [K, b, n, s]
+        y = x.new_empty(*x.shape, 1 + bias.shape[2])  # [K, b, n, s]
+        y[..., 0] = x
+        torch.add(_products(waves, weight).transpose(1, 2), bias.unsqueeze(1), out=y[..., 1:])
 
         def back(gradient: Tensor) -> Tensor | None:
             of_y = gradient.view(y.shape).transpose(1, 2)  # [K, n, b, s]
             of_learned = of_y[..., 1:]
             column_sums(of_learned, bias_into)
-            of_waves = _products_back(waves, weight, of_learned, into, wanted=True)
+            of_waves = _products_back(waves, weight, of_learned, into, ALL)
             assert of_waves is not None
-            of_angles = _each(torch.sin, angles).mul_(of_waves).neg_()
+            of_angles = _each(torch.sin, angles).mul_(of_waves)  # but for its sign
             column_sums(of_angles, phase_into)
             column_sums(of_angles * columns, frequency_into)
-            frequency_into.mul_(2.0 * math.pi)
-            return (_sums(of_angles * speed) + of_y[..., 0]).transpose(1, 2) if wanted else None
+            phase_into.neg_()
+            frequency_into.mul_(-2.0 * math.pi)
+            return (of_y[..., 0] - _sums(of_angles * speed)).transpose(1, 2) if wanted else None
 
         return y.flatten(2), back
 
@@ -243,9 +273,9 @@ def _piecewise_linear(place: Place) -> Form:
     assert isinstance(module, layers.PiecewiseLinear)
     bins, offsets = module.bins, module.offsets
 
-    def form(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
+    def form(x: Tensor, wanted: Columns) -> tuple[Tensor, Back]:
         steps = (bins * x).unsqueeze(-1) - offsets  # [K, b, n, bins]
-        y = steps.clamp(0.0, 1.0)
+        y = steps.clamp(0.0, 1.0) if wanted else steps.clamp_(0.0, 1.0)
 
         def back(gradient: Tensor) -> Tensor | None:
             if not wanted:
@@ -260,7 +290,7 @@ def _piecewise_linear(place: Place) -> Form:
 def _category_embedding(place: Place) -> Form:
     weight, into = place.parameter("weight")
 
-    def form(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
+    def form(x: Tensor, wanted: Columns) -> tuple[Tensor, Back]:
         levels = x.transpose(1, 2)  # [K, c, b, l]
         y = _products(levels, weight).transpose(1, 2)  # [K, b, c, s]
 
@@ -277,7 +307,7 @@ def _feature_scale(place: Place) -> Form:
     weight, into = place.parameter("weight")
     factor = weight.unsqueeze(1)
 
-    def form(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
+    def form(x: Tensor, wanted: Columns) -> tuple[Tensor, Back]:
         def back(gradient: Tensor) -> Tensor | None:
             column_sums(gradient * x, into)
             return gradient * factor if wanted else None
@@ -293,7 +323,7 @@ def _layer_norm(place: Place) -> Form:
     (weight, into), (bias, bias_into) = place.parameter("weight"), place.parameter("bias")
     shape, eps, scale, shift = list(module.normalized_shape), module.eps, weight.unsqueeze(1), bias.unsqueeze(1)
 
-    def form(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
+    def form(x: Tensor, wanted: Columns) -> tuple[Tensor, Back]:
         normal, mean, inverse = torch.native_layer_norm(x, shape, None, None, eps)
 
         def back(gradient: Tensor) -> Tensor | None:
@@ -329,7 +359,7 @@ def _in_rows(x: Tensor) -> bool:
 def _elementwise(function: Function, slope: Slope) -> Callable[[Place], Form]:
     """Returns the form of an activation: (x) -> y, and (gradient, x, y) -> gradient of x."""
 
-    def form(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
+    def form(x: Tensor, wanted: Columns) -> tuple[Tensor, Back]:
         y = _each(function, x)
         return y, lambda gradient: _each(slope, gradient, x, y)
 
@@ -337,7 +367,7 @@ def _elementwise(function: Function, slope: Slope) -> Callable[[Place], Form]:
 
 
 def _relu(place: Place) -> Form:
-    def form(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
+    def form(x: Tensor, wanted: Columns) -> tuple[Tensor, Back]:
         y = torch.relu(x)  # exact, hence of all rows at once
         return y, lambda gradient: ATEN.threshold_backward(gradient, y, 0.0)
 
@@ -345,7 +375,7 @@ def _relu(place: Place) -> Form:
 
 
 def _mish(place: Place) -> Form:
-    def form(x: Tensor, wanted: bool) -> tuple[Tensor, Back]:
+    def form(x: Tensor, wanted: Columns) -> tuple[Tensor, Back]:
         if _in_rows(x):
             parts = zip(*map(layers.mish_and_derivative, x.unbind(0)), strict=True)
             y, derivative = (torch.stack(part) for part in parts)
@@ -360,7 +390,8 @@ def _zero(place: Place) -> Form:
     return lambda x, wanted: (torch.zeros_like(x), lambda gradient: None)
 
 
-def _identity(place: Place) -> Form:
+def identity(place: Place) -> Form:
+    """Returns what gives its input."""
     return lambda x, wanted: (x, lambda gradient: gradient)
 
 
@@ -387,7 +418,7 @@ class Dropouts:
         """Moves the constants to a device."""
         self.level, self.factor = self.level.to(device), self.factor.to(device)
 
-    def __call__(self, x: Tensor, wanted: bool = True) -> tuple[Tensor, Back]:
+    def __call__(self, x: Tensor, wanted: Columns = ALL) -> tuple[Tensor, Back]:
         """Drops elements of each row of ``x`` [K, ...] (to the nearest 1 / 256) and scales the rest."""
         self.elements = x.numel() // len(x)
         if self.bits is None or not any(self.p):
@@ -415,7 +446,7 @@ FORMS: Mapping[type[nn.Module], Callable[[Place], Form]] = {
     layers.FeatureScale: _feature_scale,
     nn.LayerNorm: _layer_norm,
     nn.Flatten: _flatten,
-    nn.Identity: _identity,
+    nn.Identity: identity,
     nn.Sequential: _sequential,
     nn.ReLU: _relu,
     nn.GELU: _elementwise(F.gelu, lambda g, x, y: ATEN.gelu_backward(g, x)),

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from nas.model import Network
-from nas.training.forms import Dropouts, Form, Place, form_of, has_form
+from nas.training.forms import Dropouts, Form, Place, form_of, has_form, identity
 from nas.training.optimizer import Layout, Lines, Moving, Optimizer
 from nas.training.recipe import Recipe
-from nas.training.tape import Give, Tape
+from nas.training.tape import Give, Tape, folded
 
 
 def can_stack(network: Network) -> bool:
@@ -102,11 +102,13 @@ class Stack:
             weights[part.name] = part.of(self.lines.weights)
             gradients[part.name] = part.of(self.lines.gradient)
         forms = {}
+        scales = folded(self.networks[0])
         for group in ("nodes", "adapters", "heads"):
             for name in self.networks[0].get_submodule(group):  # type: ignore[attr-defined]
                 path = f"{group}.{name}"
                 modules = [network.get_submodule(path) for network in self.networks]
-                forms[path] = form_of(Place(path, modules, weights, gradients, self.dropouts))
+                place = Place(path, modules, weights, gradients, self.dropouts, scales.get(path))
+                forms[path] = identity(place) if path in scales.values() else form_of(place)
         for dropouts in self.dropouts:
             dropouts.to(self.lines.u.device)
         return forms

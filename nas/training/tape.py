@@ -6,15 +6,18 @@ belongs to ``forms``, where parameters lie to ``optimizer``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from nas import layers
 from nas.model import Network, Step
-from nas.training.forms import Form, has_parameters
+from nas.training.forms import ALL, Columns, Form, folds, has_parameters
 
 Give: TypeAlias = Callable[[Tensor], None]
 Gradients: TypeAlias = list[Tensor | None]
@@ -23,24 +26,24 @@ Back: TypeAlias = Callable[[Tensor, Gradients], None]  # takes the gradient of a
 
 @dataclass(frozen=True)
 class _Source:
-    """An edge: the node it comes from, how often it counts, its adapter, and who wants a gradient."""
+    """An edge: the node it comes from, how often it counts, its adapter, and what wants a gradient."""
 
     node: int
     times: int
     adapter: Form | None
-    wanted: bool  # of the node it comes from
+    wanted: Columns  # of the node it comes from
     moves: bool  # the node or the adapter learns
 
 
 @dataclass(frozen=True)
 class _Node:
-    """A node: the view it is, or its form, sources and join; ``wanted`` says whether its sources want a gradient."""
+    """A node: the view it is, or its form, sources and join; ``wanted`` of what they join to has a gradient."""
 
     view: str | None = None
     form: Form | None = None
     sources: tuple[_Source, ...] = ()
     join: str = "add"
-    wanted: bool = False
+    wanted: Columns = None
 
     @property
     def plain(self) -> bool:
@@ -53,16 +56,18 @@ class Tape:
 
     def __init__(self, network: Network, forms: Mapping[str, Form]) -> None:
         self.nodes: list[_Node] = []
-        wanted: list[bool] = []  # of the value of each node
+        wanted: list[Columns] = []  # of the value of each node
+        scales = folded(network).values()
         for step in network.steps[:-1]:
             if step.operation == "input":
                 self.nodes.append(_Node(view=str(network.architecture.nodes[step.node].parameters[0][1])))
-                wanted.append(False)
+                wanted.append(None)
                 continue
             sources = tuple(_source(network, forms, step, *each, wanted) for each in step.sources)
-            moves = any(source.moves for source in sources)
-            self.nodes.append(_Node(None, forms[f"nodes.{step.node}"], sources, step.join, moves))
-            wanted.append(moves or has_parameters(network.nodes[str(step.node)]))
+            path, columns = f"nodes.{step.node}", _wanted(network, step, sources)
+            self.nodes.append(_Node(None, forms[path], sources, step.join, columns))
+            learns = columns or has_parameters(network.nodes[str(step.node)])
+            wanted.append(columns if path in scales else ALL if learns else None)
         self.heads = [(n, times, forms[f"heads.{n}"], wanted[n]) for n, times in network.steps[-1].sources]
         self.wanted = wanted
         self._computes = [(node, _plainly if node.plain else _joined) for node in self.nodes]
@@ -99,12 +104,38 @@ class Tape:
         return total, backward
 
 
+def folded(network: Network) -> dict[str, str]:
+    """Returns the paths of nodes that take over a ``FeatureScale`` nobody else reads, and that of the scale."""
+    readers: dict[int, list[Step]] = {}
+    for step in network.steps:
+        for source, _ in step.sources:
+            readers.setdefault(source, []).append(step)
+    found = {}
+    for name, module in network.nodes.items():
+        reader = readers[int(name)][0]
+        alone = len(readers[int(name)]) == 1 and reader.sources == ((int(name), 1),) and reader.operation != "output"
+        if isinstance(module, layers.FeatureScale) and alone and folds(network.nodes[str(reader.node)]):
+            found[f"nodes.{reader.node}"] = f"nodes.{name}"
+    return found
+
+
 def _source(
-    network: Network, forms: Mapping[str, Form], step: Step, node: int, times: int, wanted: Sequence[bool]
+    network: Network, forms: Mapping[str, Form], step: Step, node: int, times: int, wanted: Sequence[Columns]
 ) -> _Source:
     name = f"{node}_{step.node}"
     learned = name in network.adapters and has_parameters(network.adapters[name])
-    return _Source(node, times, forms.get(f"adapters.{name}"), wanted[node], wanted[node] or learned)
+    return _Source(node, times, forms.get(f"adapters.{name}"), wanted[node], learned or wanted[node] is not None)
+
+
+def _wanted(network: Network, step: Step, sources: Sequence[_Source]) -> Columns:
+    """Returns the columns of what sources join to from the first that learns to the last."""
+    if len(sources) == 1 and sources[0].adapter is None and sources[0].times == 1:
+        return sources[0].wanted
+    if step.join == "add" or len(step.joined) > 1:
+        return ALL if any(source.moves for source in sources) else None
+    ends = accumulate([s.times * math.prod(network.steps[s.node].shape) for s in sources], initial=0)
+    moving = [part for part, source in zip(pairwise(ends), sources, strict=True) if source.moves]
+    return slice(moving[0][0], moving[-1][1]) if moving else None
 
 
 def _plainly(node: _Node, values: Sequence[Tensor]) -> tuple[Tensor, Back]:
