@@ -86,8 +86,8 @@ def _validated(training: Training, names: list[str]) -> float:
     return total / count
 
 
-def ours(trainings: Sequence[Training]) -> None:
-    """Trains with ``nas.training``, side by side: 16 on the CPU, all on a GPU."""
+def ours(trainings: Sequence[Training], epochs: int | None = None) -> None:
+    """Trains with ``nas.training``, side by side: 16 on the CPU, all on a GPU; so many epochs, by default all."""
     kinds: dict[tuple[object, ...], list[Training]] = {}
     for training in trainings:
         kinds.setdefault(training.kind, []).append(training)
@@ -96,7 +96,7 @@ def ours(trainings: Sequence[Training]) -> None:
         together = 16 if members[0].rows.y.device.type == "cpu" else len(members)
         for start in range(0, len(members), together):
             some = members[start : start + together]
-            advance(some, some[0].budget.last)
+            advance(some, epochs or some[0].budget.last)
 
 
 def skorch(training: Training) -> None:

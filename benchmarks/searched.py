@@ -28,17 +28,18 @@ def searched(data: Path, trials: int, demanded: float) -> Row:
     """Returns how many times as long a search on a table takes with the plain loop as its engine, in wall seconds.
 
     One search: each time networks are trained, the plain loop trains copies of the same ones in its turn. What the
-    search takes with either engine is what it took without the trainings of the other. ``spread`` and ``n`` are of
-    the trainings. Where it falls short, ``profiles`` holds the operations of every tenth group, trained once more
-    outside the seconds, and ``outside`` the CPU seconds in which nothing was trained.
+    search takes with either engine is what it took without the trainings of the other. Ctrl-C ends the trials early,
+    and the row says after how many. ``spread`` and ``n`` are of the trainings. Where it falls short, ``profiles`` holds
+    the operations of the first epoch of every tenth group, trained once more outside the seconds, and ``outside`` the
+    CPU seconds in which nothing was trained.
     """
     turns = _Turns()
     with tempfile.TemporaryDirectory() as folder, patch("nas.training.company.advance", turns):
         start = _clocks()
         result = nas.search(data, trials=trials, history=None, storage=Path(folder) / "history.db", test=0.2)
-        whole = _clocks() - start - turns.aside
+        outside = _clocks() - start - turns.inside
     ours, others = np.array(turns.ours), np.array(turns.plain)  # [n, (wall, CPU)]
-    seconds = np.array([whole - ours.sum(axis=0), whole - others.sum(axis=0)])  # of the plain loop and of ours
+    seconds = np.array([outside + others.sum(axis=0), outside + ours.sum(axis=0)])  # of the plain loop and of ours
     name = f"nas.search on {data.stem}, {len(result.records)} trials, wall time"
     found = {
         **row(name, others[:, 0] / ours[:, 0], demanded),
@@ -46,35 +47,40 @@ def searched(data: Path, trials: int, demanded: float) -> Row:
         "wall_seconds": seconds[:, 0].round(1).tolist(),
         "cpu_seconds": seconds[:, 1].round(1).tolist(),
         "cpu_ratio": round(float(seconds[0, 1] / seconds[1, 1]), 3),
-        "outside": round(float((whole - ours.sum(axis=0) - others.sum(axis=0))[1]), 1),
+        "outside": round(float(outside[1]), 1),
     }
     return {**found, "profiles": turns.profiles} if found["value"] < demanded else found
 
 
 class _Turns:
-    """Trains as ``advance`` does, and copies of the same networks with the plain loop; keeps (wall, CPU) seconds."""
+    """Trains as ``advance`` does, and copies of the same networks with the plain loop; keeps (wall, CPU) seconds.
+
+    inside: of all that happens here, profiles and what was interrupted included.
+    """
 
     def __init__(self) -> None:
         self.ours: list[np.ndarray] = []
         self.plain: list[np.ndarray] = []
         self.profiles: list[dict[str, list[float]]] = []
-        self.aside = np.zeros(2)
+        self.inside = np.zeros(2)
 
     def __call__(self, some: Sequence[Training], epoch: int, deadline: float = math.inf) -> None:
         """Trains all to the end of ``epoch``, which is their last."""
         assert all(training.state.epoch == 0 and epoch == training.budget.last for training in some)
         start = _clocks()
-        if len(self.ours) % PROFILED == PROFILED - 1:
-            self.profiles.append(operations(partial(advance, _copies(some), epoch)))
-        copies = _copies(some)
-        ready = _clocks()
-        one_by_one(plain, copies)
-        between = _clocks()
-        advance(some, epoch, deadline)
-        end = _clocks()
-        self.aside += ready - start
-        self.plain.append(between - ready)
-        self.ours.append(end - between)
+        try:
+            if len(self.ours) % PROFILED == PROFILED - 1:
+                self.profiles.append(operations(partial(advance, _copies(some), 1)))
+            copies = _copies(some)
+            ready = _clocks()
+            one_by_one(plain, copies)
+            between = _clocks()
+            advance(some, epoch, deadline)
+            end = _clocks()
+            self.plain.append(between - ready)
+            self.ours.append(end - between)
+        finally:
+            self.inside += _clocks() - start
 
 
 def _copies(some: Sequence[Training]) -> list[Training]:
