@@ -40,6 +40,7 @@ class Group:
         pruner: Stops some of them early.
         stop: For finalists: the epoch after which they are scored, on fresh splits.
         epochs: Of the schedule, where it is only timed.
+        until: ``time.monotonic()`` at which the search is over, None for no limit; it is the same in all processes.
     """
 
     choices: tuple[Choices, ...]
@@ -47,6 +48,7 @@ class Group:
     pruner: Pruner | None = None
     stop: int | None = None
     epochs: int | None = None
+    until: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +107,7 @@ def trainer(given: Circumstances) -> Callable[[Group], list[Outcome]]:
             seconds=given.limit(group),
             pruner=group.pruner,
             metric=given.metric,
+            until=group.until,
         )
 
     return outcomes
@@ -138,9 +141,16 @@ class Evaluator:
         """Returns what two screenings share exactly if they are the same computation."""
         return self._key(self._candidate(choices), self.fidelity, self.seed)
 
-    def group(self, choices: Sequence[Choices], pruner: Pruner | None = None, *, epochs: int | None = None) -> Group:
+    def group(
+        self,
+        choices: Sequence[Choices],
+        pruner: Pruner | None = None,
+        *,
+        epochs: int | None = None,
+        until: float | None = None,
+    ) -> Group:
         """Returns candidates as they are trained; with ``epochs`` on a schedule of so many, to be timed."""
-        return Group(tuple(choices), tuple(map(self._candidate, choices)), pruner, epochs=epochs)
+        return Group(tuple(choices), tuple(map(self._candidate, choices)), pruner, epochs=epochs, until=until)
 
     def circumstances(self, seconds: float | None = None) -> Circumstances:
         """Returns what trainings depend on besides; ``seconds`` are what screening a candidate may take."""
@@ -173,6 +183,11 @@ class Evaluator:
     def finalist(self, record: Record) -> Group:
         """Returns a screened candidate as it is confirmed: for the median of its best epochs, none picked by score."""
         return Group((dict(record.choices),), (self._candidate(record.choices),), stop=stop_epoch(record))
+
+    def seconds_to_confirm(self, record: Record) -> float:
+        """Returns what confirming a screened candidate will take about, by what screening it took."""
+        share = self.circumstances().share(self.finalist(record))
+        return record.outcome.cost.seconds * share * stop_epoch(record) / record.fidelity.epochs
 
     def confirmed(self, record: Record, number: int, outcome: Outcome) -> Record:
         """Returns the record of what came of a finalist on fresh splits."""

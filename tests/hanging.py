@@ -1,4 +1,7 @@
-"""An operation that other processes can import, which waits when it is told to: by a file in the folder $HANGING."""
+"""An operation that other processes can import, which waits when it is told to: by a file in the folder $HANGING.
+
+The file ``what`` says "hang", "note", or "wait .1": so many seconds in each step of a training.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,8 @@ def build(shape: tuple[int, ...]) -> Any:
             what = (place / "what").read_text() if (place / "what").exists() else ""
             if what:
                 (place / f"pid {os.getpid()}").touch()
+            if what.startswith("wait ") and self.training and x.device.type == "cpu":
+                time.sleep(float(what.split()[1]))
             while what == "hang" and not (place / "let go").exists():
                 time.sleep(0.01)
             return x

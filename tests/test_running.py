@@ -318,3 +318,49 @@ def test_the_estimate_grows_with_what_is_left_to_do(tmp_path):
     run(tmp_path / "h.db", trials=2)
     with Search(nas.load(data()), space=small_space(), trials=2, fidelity=QUICK, history=tmp_path / "h.db") as done:
         assert done.estimate() == 0
+
+
+def test_the_one_under_way_when_the_time_is_over_is_given_up_and_trained_by_the_next_call(tmp_path):
+    """Each step waits: a training takes a second or more, and what is confirmed as long again."""
+    (tmp_path / "what").write_text("wait .02")
+    more = options(tmp_path) | {"space": space_of("hanging"), "trials": 3, "fidelity": Fidelity(10, 60, 1)}
+    with Search(nas.load(data()), seconds=1e-3, **more) as search:
+        assert list(search.run()) == []
+        with pytest.raises(SearchError, match="none was finished in time; allow more seconds"):
+            search.finish()
+    assert kept(tmp_path) == 0
+    with Search(nas.load(data()), seconds=0.5, **more) as search:
+        started = time.monotonic()
+        assert list(search.run()) == []  # it would take longer
+        assert time.monotonic() - started < 5
+    (tmp_path / "what").write_text("")
+    unhurried = nas.search(data(), **more)
+    assert trace(unhurried) == trace(nas.search(data(), **more | {"storage": tmp_path / "whole.db"}))
+    assert len(unhurried.records) == 3
+
+
+def test_time_for_the_confirmation_is_set_aside(tmp_path):
+    (tmp_path / "what").write_text("wait .02")
+    more = options(tmp_path) | {"space": space_of("hanging"), "trials": 50, "fidelity": Fidelity(3, 60, 1)}
+    with Search(nas.load(data()), seconds=4, **more) as search:
+        started = time.monotonic()
+        records = list(search.run())
+        spent = time.monotonic() - started
+        result = search.finish()
+    longest = max(record.outcome.cost.seconds for record in records)
+    assert 0 < len(records) < 50
+    assert spent < 4 - longest  # a finalist takes as long again, or longer
+    assert len(result.confirmed) == min(3, len(records))
+    assert any("4 seconds were over after" in note and "goes on" in note for note in result.notes)
+
+
+def test_a_candidate_that_hangs_when_the_time_is_over_is_ended_and_leaves_no_record(tmp_path, monkeypatch):
+    monkeypatch.setattr("nas.loop.place.GRACE", 0.5)
+    (tmp_path / "what").write_text("hang")
+    with Search(
+        nas.load(data()), space=space_of("hanging"), trials=4, workers=2, seconds=2, **options(tmp_path)
+    ) as search:
+        started = time.monotonic()
+        assert list(search.run()) == []
+        assert time.monotonic() - started < 60  # without its end it would be an hour
+    assert kept(tmp_path) == 0

@@ -28,7 +28,7 @@ def add(commands: Commands) -> None:
     command = commands.add_parser("search", help="search for a network for your data")
     add_data(command)
     command.add_argument("--trials", type=int, default=30, help="trainings of new candidates in total (%(default)s)")
-    command.add_argument("--seconds", type=float, help="end the search early after this time")
+    command.add_argument("--seconds", type=float, help="end the trainings after this time, the one under way too")
     command.add_argument("--candidate-seconds", type=float, metavar="S", help="end a candidate that takes longer")
     command.add_argument("--workers", type=int, default=1, help="candidates trained at the same time (%(default)s)")
     command.add_argument(

@@ -80,8 +80,11 @@ def search(
         space: The search space; chosen for the data unless given.
         trials: Trainings of new candidates in total, >= 1. What is known already does not count. Hyperband completes
             the group of the last one, so that a search that is continued is as one that was longer from the start.
-        seconds: No new trial begins after that time, earlier calls counted in; the result then depends on the machine's
-            speed.
+        seconds: Time for trainings, earlier calls counted in: no trial begins after it, less what confirming the best
+            so far will take about. A candidate that is under way then is given up and not recorded, so that the same
+            call with more seconds trains it. What is prepared before the first trial is not counted, and a single step
+            that never returns is ended in a process of its own only (``candidate_seconds``). What is recorded does not
+            depend on the limit, how much of it does: the result then depends on the machine's speed.
         controller: ``meta``, ``reinforce``, ``maml``, ``evolution``, ``random``, ``tpe``, a sampler of Optuna, or a
             function of a ``Problem``.
         history: What may be learned from: a path or a database URL (with the shipped knowledge), a ``MetaDataset``

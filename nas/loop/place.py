@@ -5,6 +5,7 @@ Here belongs what joins ``nas.evaluation`` (what a training is) and ``nas.execut
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from nas.evaluation import Evaluator, Group, trainer
@@ -41,7 +42,8 @@ def place_of(
             limit = (max(SLOWEST * slowest(), HANGING) if slowest() else FIRST) * given.share(group)
         if group.epochs is not None:
             limit = min(limit, TIMING)
-        return GRACE + limit * len(group.choices)
+        together = limit * len(group.choices)
+        return GRACE + (together if group.until is None else max(0.0, min(together, group.until - time.monotonic())))
 
     threads = torch.get_num_threads() if workers == 1 else 1
     return Processes(trainer, given, workers=workers, threads=threads, seconds=patience)

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from itertools import count, islice, takewhile
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -121,7 +121,7 @@ class Search:
         if self.workers > 1:
             self.notes.append("with several workers the same call may find another network: who ends first is chance")
         self._spec = controller
-        self._done = False
+        self._done = self._late = False
         self._histories = Histories(history, storage)
         try:
             self.notes += [self._histories.storage.notice] if self._histories.storage.notice else []
@@ -171,9 +171,8 @@ class Search:
             sum(self._stopping.rounds.at(n)[0].share for n in range(done, self.trials)) * paced.screening / at_once
         )
         seconds += (self.trials - done) * (ASKING + self._measuring())
-        if self.seconds is not None:
-            seconds = min(seconds, self.seconds)
-        return loading + seconds + math.ceil(FINALISTS / at_once) * paced.confirmation
+        seconds += math.ceil(FINALISTS / at_once) * paced.confirmation
+        return loading + (seconds if self.seconds is None else min(seconds, self.seconds))
 
     def _slowest(self) -> float:
         """The most seconds a screening took so far."""
@@ -206,6 +205,11 @@ class Search:
                 f"interrupted after {len(self.records)} of {self.trials} trials: the best of them is the result (again "
                 "Ctrl-C ends at once); the same call goes on with the others"
             )
+        if self._late:
+            self.notes.append(
+                f"{self.seconds:g} seconds were over after {len(self.records)} of {self.trials} trials; the same call "
+                "with more of them goes on"
+            )
         if refused := self._proposals.refused:
             self.notes.append(f"{len(refused)} candidates were not trained: {refused[-1]}, for example")
         if self._proposals.exhausted and not refused:
@@ -234,20 +238,23 @@ class Search:
 
     def _trained(self) -> Iterator[Record]:
         """Yields what is trained now, group by group, as results come."""
-        started = time.monotonic()
+        end = math.inf if self.seconds is None else time.monotonic() + self.seconds - self._spent
         again: deque[Group] = deque()
         pending: dict[int, list[str]] = {}  # by id of a group: the keys of its candidates
 
         def groups() -> Iterator[Group]:
             while again or self.trials > (number := len(self.records) + sum(map(len, pending.values()))):
+                until = end - self._confirming()
+                if time.monotonic() > until:
+                    self._late = True
+                    return
                 if again:
                     group: Group | None = again.popleft()
-                elif self.seconds is not None and self._spent + time.monotonic() - started > self.seconds:
-                    return
                 else:
                     group = self._next_group(number, [key for keys in pending.values() for key in keys])
                 if group is None:
                     return
+                group = group if self.seconds is None else replace(group, until=until)
                 pending[id(group)] = [self._evaluator.key(choices) for choices in group.choices]
                 yield group
 
@@ -258,8 +265,13 @@ class Search:
                     again += [self._evaluator.group([choices]) for choices in group.choices]
                 else:
                     yield from self._kept_group(group, result)
-            if not again:
+            if not again or self._late:
                 return
+
+    def _confirming(self) -> float:
+        """Seconds that confirming the best so far will take about."""
+        best = sorted((r for r in self.records if r.score is not None), key=_by_score)[:FINALISTS]
+        return sum(map(self._evaluator.seconds_to_confirm, best)) / min(self.workers, FINALISTS)
 
     def _next_group(self, number: int, pending: Sequence[str]) -> Group | None:
         """What is trained as trial ``number`` and those after it, None where the space has no more."""
@@ -284,9 +296,15 @@ class Search:
         self._stopping.tell(records)
 
     def _kept_group(self, group: Group, result: Done | Failed) -> list[Record]:
-        """The records of a group, committed and told."""
-        places = zip(group.choices, count(len(self.records)), outcomes(result, self.device), strict=False)
-        records = [self._evaluator.screened(*place) for place in places]
+        """The records of a group, committed and told; who was under way when the time was over has none."""
+        found = list(zip(group.choices, outcomes(result, self.device), strict=False))
+        if group.until is not None and time.monotonic() >= group.until:
+            self._late = True
+            found = [(choices, outcome) for choices, outcome in found if outcome.status != "timeout"]
+        records = [
+            self._evaluator.screened(choices, number, outcome)
+            for number, (choices, outcome) in enumerate(found, len(self.records))
+        ]
         self._histories.storage.append(records)
         self._tell(records)
         return records

@@ -111,8 +111,10 @@ class Company:
         max_memory: int | None = None,
         pruner: Pruner | None = None,
         metric: metrics.Metric | None = None,
+        until: float | None = None,
     ) -> None:
         self.pruner = pruner
+        self.end = math.inf if until is None else time.perf_counter() + until - time.monotonic()
         self.folds, self.budget, self.seed, self.operations = folds, budget, seed, operations
         self.seconds, self.max_memory = math.inf if seconds is None else seconds, max_memory
         self.device = folds[0].device
@@ -227,9 +229,10 @@ class Company:
             shares[owner] = shares.get(owner, 0.0) + (1 + owner.counted.flops) / work
         start = time.perf_counter()
         left = min((self.seconds - owner.seconds) / share for owner, share in shares.items())
+        end = min(start + left, self.end)
         error: Exception | None = None
         try:
-            advance([training for _, training in members], epoch, start + left)
+            advance([training for _, training in members], epoch, end)
         except Exception as raised:
             error = raised
         spent = time.perf_counter() - start
@@ -240,7 +243,8 @@ class Company:
                 owner.fail(training.state.failure)
         if error is None:
             return
-        late = [owner for owner in shares if owner.seconds >= self.seconds]
+        over = time.perf_counter() >= self.end
+        late = [owner for owner in shares if over or owner.seconds >= self.seconds]
         for owner in late if isinstance(error, OutOfTimeError) else shares if len(shares) == 1 else ():
             owner.fail(error)
         if is_out_of_memory(error):

@@ -43,6 +43,7 @@ def train(
     max_memory: int | None = None,
     pruner: Pruner | None = None,
     metric: Metric | None = None,
+    until: float | None = None,
 ) -> list[Outcome]:
     """Returns the outcome of each candidate, in order; a candidate that fails is an outcome, never an exception.
 
@@ -68,6 +69,7 @@ def train(
         pruner: Stops candidates at rungs of the schedule; such an outcome is complete with a shorter curve. Who goes
             on, goes on from where it stands and ends with the bits of a training that was never looked at.
         metric: What the score and the curve are; the default of the task unless given.
+        until: ``time.monotonic()`` at which all of them end.
     """
     folds = folds_of(data, splits, fidelity, seed=seed, device=device)
     return train_on(
@@ -81,6 +83,7 @@ def train(
         max_memory=max_memory,
         pruner=pruner,
         metric=metric,
+        until=until,
     )
 
 
@@ -112,13 +115,14 @@ def train_on(
     max_memory: int | None = None,
     pruner: Pruner | None = None,
     metric: Metric | None = None,
+    until: float | None = None,
 ) -> list[Outcome]:
     """Returns the outcome of each candidate on folds that are ready; the other arguments are those of ``train``."""
     if pruner is not None and stop_epoch is not None:
         raise SearchError(f"a pruner needs curves, but {stop_epoch=} keeps none; leave one of them out.")
     with suppress(RuntimeError, AssertionError):  # of a device that is gone: each candidate says so as its outcome
         warm_up(folds[0].device)
-    company = Company(folds, Budget(epochs, stop_epoch), seed, operations, seconds, max_memory, pruner, metric)
+    company = Company(folds, Budget(epochs, stop_epoch), seed, operations, seconds, max_memory, pruner, metric, until)
     outcomes = company.outcomes(candidates)
     for fold in folds:
         fold.trim(RESIDENT_BYTES)
