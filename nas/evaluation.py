@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.errors import ArchitectureError, SearchError
+from nas.errors import ArchitectureError, DataError, SearchError
 from nas.protocol import CONFIRM_SPLITS, FRESH, fresh_splits, metric_of, stop_epoch
 from nas.record import DatasetInfo, Fidelity, Outcome, Purpose, Record, evaluation_key
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from nas.training import Candidate, Pruner
     from nas.training.resident import Fold
 
+FARTHEST = 1e15  # deviations: their squares still add up in float32
 PROBES = 16  # architectures tried on the data's shapes before a space is refused
 
 
@@ -195,13 +196,16 @@ class Evaluator:
         return self._record(candidate, record.choices, number, thorough(self.fidelity), outcome, key, "confirm")
 
     def check(self) -> None:
-        """Refuses a space whose architectures cannot take the data, before anything is trained or stored.
+        """Refuses data and spaces that no training could end well with, before anything is trained or stored.
 
         Raises:
-            SearchError: If neither the default nor one of ``PROBES`` random architectures can.
+            DataError: If a validation target is too far from those trained on for a score in float32.
+            SearchError: If neither the default nor one of ``PROBES`` random architectures can take the data.
         """
         from nas.model import plan
 
+        if self.data.task == "regression":
+            self._check_targets()
         rng = np.random.default_rng(self.seed)
         reason: object = None
         for choices in (self.space.default(), *(self.space.sample(rng) for _ in range(PROBES))):
@@ -215,6 +219,19 @@ class Evaluator:
                     return
                 reason = reason or "no input reaches its output; add the edges in between."
         raise SearchError(f"space {self.space.name!r} has no architecture for these data: {reason}")
+
+    def _check_targets(self) -> None:
+        from nas.training import training_rows
+
+        for splits in (self._splits, fresh_splits(self.data, self.seed)):
+            for index, split in enumerate(splits):
+                mean, std = self.data.moments(training_rows(split, self.fidelity.rows, self.seed, index))
+                away = np.abs(self.data.y[split.validation].astype(np.float64) - mean) / std
+                if away.max() > FARTHEST:
+                    raise DataError(
+                        f"targets of validation rows must lie within {FARTHEST:g} deviations of those trained on, but "
+                        f"one of {self.data.target!r} lies {away.max():.0e} away; leave such rows out."
+                    )
 
     @cached_property
     def signature(self) -> Signature:

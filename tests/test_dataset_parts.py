@@ -181,6 +181,30 @@ def test_given_parts_as_arrays_files_and_archives(tmp_path):
     assert "comes with a test part" in error_of(tmp_path / "t.npz", test=(X, y))
 
 
+@pytest.mark.parametrize("what", ["validation", "test"])
+def test_a_part_without_rows_or_targets_is_refused(what):
+    X, y = np.arange(60.0).reshape(30, 2), np.arange(30.0) / 7
+    assert f"the {what} rows must be at least one, but there are none" in error_of((X, y), **{what: (X[:0], y[:0])})
+    blank = (X[:4], np.full(4, np.nan))
+    assert f"{what} rows need a target, but none of 'y' is there" in error_of((X, y), **{what: blank})
+    gone = frame(9, 3).assign(y=None)
+    assert f"{what} rows need a target, but none of 'y'" in error_of(frame(), target="y", **{what: gone})
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_infinite_inputs_count_as_missing_and_are_said_in_every_part(value):
+    X, y = np.arange(60.0).reshape(30, 2), np.tile(["cat", "dog", "cow"], 10)
+    strange, gap = X.copy(), X.copy()
+    strange[3, 1], gap[3, 1] = value, np.nan
+    data = load((strange, y), validation=(strange[:6], y[:6]))
+    assert data.fingerprint == load((gap, y), validation=(gap[:6], y[:6])).fingerprint
+    assert "1 infinite values in X count as missing" in data.dropped
+    assert "1 infinite values in the validation rows count as missing" in data.dropped
+    test = frame(9, 3)
+    test.loc[2, "number"] = value
+    assert "1 infinite values in the test rows count as missing" in load(frame(), target="y", test=test).dropped
+
+
 def test_parts_that_do_not_fit():
     X, y = np.arange(60.0).reshape(30, 2), np.tile(["cat", "dog", "cow"], 10)
     assert "others such as 'cats' in 'y'; did you mean 'cat'" in error_of((X, y), test=(X[:2], ["cat", "cats"]))

@@ -12,6 +12,7 @@ import torch
 from test_training_company import architecture, blobs
 from torch import Tensor, nn
 
+import nas
 from nas.architecture import Architecture
 from nas.dataset import Dataset
 from nas.dataset.splits import Split
@@ -176,6 +177,21 @@ def test_numbers_that_are_missing_or_huge_are_trained_on(value: float):
     x[::7, 1] = value
     strange = Dataset(data.name, data.kind, data.task, {"numeric": x}, data.y, data.classes)
     assert outcomes(strange, Split(np.arange(300), np.arange(300, 400)))[0].status == "complete"
+
+
+@pytest.mark.parametrize("value", [3e38, -3e38])
+def test_a_validation_target_beyond_float32_is_said_to_be_one(value: float):
+    """A search refuses it before anything is trained; a training says what was not finite."""
+    x = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+    y = x[:, 0].copy()
+    y[50] = value
+    data = Dataset("far", "tabular", "regression", {"numeric": x}, y)
+    found = outcomes(data, Split(np.arange(40), np.arange(40, 60)))[0]
+    assert found.status == "diverged"
+    assert "the score on validation rows was not finite" in found.message
+    with pytest.raises(DataError, match=r"within 1e\+15 .*, but one of 'y' lies 3e\+38 away"):
+        nas.search((x[:50], y[:50]), validation=(x[50:], y[50:]), trials=1, history=None)
+    assert outcomes(data, Split(np.r_[:40, 50], np.arange(40, 50)))[0].status == "complete"
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf])

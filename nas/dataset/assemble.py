@@ -45,9 +45,14 @@ def assemble(sources: Sequence[Source], extras: Mapping[str, Any]) -> Dataset:
         raise DataError(
             f"a dataset needs two rows with a target, but {first.name!r} has {kept}; fill in {first.target!r}."
         )
+    for name, code in (("validation", VALIDATION), ("test", TEST)):
+        if (part == code).any() and not (keep & (part == code)).any():
+            raise DataError(f"{name} rows need a target, but none of {first.target!r} is there; fill in some of them.")
     if not keep[y.keep].all():
         notes.append(f"{int((~keep[y.keep]).sum())} rows of weight 0 are left out")
     Xs = [_without(X, taken) for X, _ in found]
+    counts = [(_infinite(X), source.name) for X, source in zip(Xs[1:], sources[1:], strict=True)]
+    notes += [f"{number} infinite values in {name} count as missing" for number, name in counts if number]
     said = (*first.notes, *y.notes, *notes)
     inputs, origin = _read(Xs, first, keep, part == TRAIN, said)
     return Dataset(
@@ -83,11 +88,18 @@ def _checked_size(X: Any, y: np.ndarray, source: Source) -> int:
     count = len(next(iter(X.arrays.values()), y)) if isinstance(X, Inputs) else len(X)
     if count != len(y):
         raise DataError(f"X and y must have the same rows, but have {count} and {len(y)}; pass arrays that match.")
+    if count < 1 and source.part is not None:
+        raise DataError(f"{source.name} must be at least one, but there are none; add some, or leave them out.")
     if count < 2 and (source.part is None or (source.part == TRAIN).any()):
         raise DataError(f"a dataset needs at least two rows, but {source.name!r} has {count}; add rows.")
     if source.part is not None and source.part.shape != (count,):
         raise DataError(f"split must have one value for each of {count} rows, but has shape {source.part.shape}.")
     return count
+
+
+def _infinite(X: Any) -> int:
+    numbers = X.select_dtypes("number").to_numpy(dtype=np.float64, na_value=np.nan) if hasattr(X, "iloc") else X
+    return int(np.isinf(numbers).sum()) if isinstance(numbers, np.ndarray) and numbers.dtype.kind == "f" else 0
 
 
 def _part(source: Source, count: int) -> np.ndarray:

@@ -37,6 +37,8 @@ def load(
 ) -> Dataset:
     """Returns a checked ``Dataset``; everything that was dropped or encoded on the way is a sentence in ``dropped``.
 
+    Infinite numbers count as missing, as NaN does; rows whose target is missing or infinite are left out.
+
     Args:
         data: ``(X, y)``, where X is ``[rows, columns]`` (also sparse), a DataFrame, images
             ``[n, height, width(, channels)]`` (bytes), series ``[n, channels, steps]``, or a list of images or series

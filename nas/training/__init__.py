@@ -13,7 +13,7 @@ from nas.training.fit import Trained, fit
 from nas.training.optimizer import warm_up
 from nas.training.pruner import Halving, HistoryPruner, Pruner
 from nas.training.recipe import ENGINE, Candidate, Recipe, batch_size, precision
-from nas.training.train import folds_of, train, train_on
+from nas.training.train import folds_of, train, train_on, training_rows
 
 __all__ = [
     "ENGINE",
@@ -31,5 +31,6 @@ __all__ = [
     "precision",
     "train",
     "train_on",
+    "training_rows",
     "warm_up",
 ]

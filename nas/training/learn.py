@@ -351,7 +351,8 @@ class _Run:
                 else:
                     score = float(training.task.score(answer, training.watched.y, training.watched.weights))
             fine = finite[row] and math.isfinite(score)
-            words = f"the loss was not finite in epoch {self.epoch}; a smaller learning rate may help."
+            what = "score on validation rows" if finite[row] else "loss"
+            words = f"the {what} was not finite in epoch {self.epoch}; a smaller learning rate may help."
             failures.append(None if fine else DivergedError(words))
             if fine and training.watched is not None:
                 self._note(row, score)
