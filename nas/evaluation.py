@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nas.model import Signature
     from nas.operations import Operation
     from nas.space import Choices, SearchSpace, Value
-    from nas.training import Candidate, Pruner
+    from nas.training import Busy, Candidate, Pruner
     from nas.training.resident import Fold
 
 FARTHEST = 1e15  # deviations: their squares still add up in float32
@@ -81,8 +81,11 @@ def thorough(fidelity: Fidelity) -> Fidelity:
     return replace(fidelity, splits=CONFIRM_SPLITS)
 
 
-def trainer(given: Circumstances) -> Callable[[Group], list[Outcome]]:
-    """Returns what trains a group: on the splits every candidate of a search is trained on, finalists on fresh ones."""
+def trainer(given: Circumstances, notice: Callable[[Busy], None] | None = None) -> Callable[[Group], list[Outcome]]:
+    """Returns what trains a group: on the splits every candidate of a search is trained on, finalists on fresh ones.
+
+    ``notice`` is told which candidates of the group are trained next.
+    """
     import torch
 
     from nas.training import folds_of, train_on, warm_up
@@ -109,6 +112,7 @@ def trainer(given: Circumstances) -> Callable[[Group], list[Outcome]]:
             pruner=group.pruner,
             metric=given.metric,
             until=group.until,
+            notice=notice,
         )
 
     return outcomes

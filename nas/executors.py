@@ -23,8 +23,13 @@ from typing import Any, Protocol
 
 from nas.errors import SearchError
 
-Prepare = Callable[[Any], Callable[[Any], Any]]
-"""what all calls share -> function of an item; of a module, so that another process can import it."""
+Notice = Callable[[Any], None]
+"""What a call says it is busy with from now on."""
+Prepare = Callable[[Any, Notice], Callable[[Any], Any]]
+"""what all calls share, and what to say -> function of an item; of a module, so that another process can import it."""
+
+Patience = Callable[[Any, Any], float]
+"""(item, what its call last said, None at first) -> seconds it may take from then on."""
 
 STARTING = 300.0  # seconds a process may take to load before it counts as hanging
 LISTENING = 1.0  # seconds for what a process said before it ended
@@ -46,11 +51,20 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """Why there is no result: the call took too long (``timeout``), or its process ``died``; and after how long."""
+    """Why there is no result: the call took too long (``timeout``), or its process ``died``.
+
+    seconds: since it began, or last said what it is ``busy`` with.
+    """
 
     kind: str
     message: str
     seconds: float = field(default=0.0, compare=False)
+    busy: Any = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class _Busy:
+    what: Any
 
 
 @dataclass(frozen=True)
@@ -82,7 +96,7 @@ class Here:
     def run(self, items: Iterable[Any]) -> Iterator[tuple[Any, Done | Failed]]:
         """Yields results in order; an item is taken when the one before has its result."""
         for item in items:
-            self._call = self._call or self._prepare(self._shared)
+            self._call = self._call or self._prepare(self._shared, lambda what: None)
             yield item, Done(self._call(item))
 
 
@@ -94,8 +108,8 @@ class Processes:
         shared: Its argument.
         workers: Processes at most, >= 1; they start when there is something to do.
         threads: That each computes on.
-        seconds: What the call for an item may take, once its process has loaded; the process is ended after that, and
-            another takes its place.
+        seconds: (item, what it is busy with or None) -> what the call may take from now on, once its process has
+            loaded; the process is ended after that, and another takes its place.
 
     Raises:
         SearchError: Something cannot be sent to another process.
@@ -108,13 +122,13 @@ class Processes:
         *,
         workers: int,
         threads: int = 1,
-        seconds: Callable[[Any], float] | None = None,
+        seconds: Patience | None = None,
     ) -> None:
         if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
             raise SearchError(f"`workers >= 1` must be a whole number, but got {workers=}.")
         self._content = pickle.dumps(sys.path) + _sendable((prepare, shared))
         self._most, self._threads = workers, threads
-        self._seconds = seconds or (lambda item: float("inf"))
+        self._seconds = seconds or (lambda item, busy: float("inf"))
         self._workers: list[_Worker] = []
         self._inbox: queue.SimpleQueue[tuple[_Worker, Any]] = queue.SimpleQueue()
         self._failed_starts = 0
@@ -151,8 +165,10 @@ class Processes:
             with suppress(queue.Empty):
                 left = min(worker.deadline for worker in busy) - time.monotonic()
                 worker, message = self._inbox.get(timeout=min(max(left, 0.0), 3600.0))
-                if worker in self._workers:  # else the last words of one that was ended
-                    yield from self._heard(worker, message)
+                while True:  # all that was said while the caller was busy, before anybody counts as late
+                    if worker in self._workers:  # else the last words of one that was ended
+                        yield from self._heard(worker, message)
+                    worker, message = self._inbox.get_nowait()
             for worker in [w for w in self._workers if w.busy and time.monotonic() >= w.deadline]:
                 yield from self._late(worker)
 
@@ -172,6 +188,8 @@ class Processes:
         elif not worker.ready:
             self._failed_starts = 0
             worker.is_ready()
+        elif isinstance(message, _Busy):
+            worker.note(message.what)
         else:
             yield worker.finish(), message
 
@@ -182,7 +200,7 @@ class Processes:
         if worker.ready:
             if worker.busy:
                 message = f"its process {how}; it may have run out of memory."
-                yield worker.finish(), Failed("died", message, worker.seconds)
+                yield worker.finish(), Failed("died", message, worker.seconds, worker.doing)
             return
         self._failed_starts += 1
         if self._failed_starts >= STARTS:
@@ -194,7 +212,8 @@ class Processes:
             raise SearchError(f"a process did not load in {STARTING:g} seconds; use one worker.")
         item = worker.finish()
         self._remove(worker)
-        yield item, Failed("timeout", f"it was ended after {worker.seconds:.0f} seconds.", worker.seconds)
+        message = f"it was ended after {worker.seconds:.0f} seconds."
+        yield item, Failed("timeout", message, worker.seconds, worker.doing)
 
     def _remove(self, worker: _Worker, patience: float = 0.0) -> int:
         self._workers.remove(worker)
@@ -204,9 +223,7 @@ class Processes:
 class _Worker:
     """One process, and the item it is busy with. What it says arrives in ``inbox``; None is its end."""
 
-    def __init__(
-        self, content: bytes, threads: int, seconds: Callable[[Any], float], inbox: queue.SimpleQueue[Any]
-    ) -> None:
+    def __init__(self, content: bytes, threads: int, seconds: Patience, inbox: queue.SimpleQueue[Any]) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-c", _CHILD],
             stdin=subprocess.PIPE,
@@ -217,6 +234,7 @@ class _Worker:
         self.busy = self.ready = False
         self.deadline = time.monotonic() + STARTING
         self._item: Any = None
+        self.doing: Any = None
         self._written = b""
         self._begun, self._seconds = 0.0, seconds
         self._ear = threading.Thread(target=self._listen, args=(content, inbox), daemon=True)
@@ -225,8 +243,13 @@ class _Worker:
 
     @property
     def seconds(self) -> float:
-        """How long ago the last item was sent."""
+        """How long ago the last item was sent, or it said what it is doing."""
         return time.monotonic() - self._begun
+
+    def note(self, what: Any) -> None:
+        """Takes what it says it is doing."""
+        self.doing = what
+        self._wait()
 
     def begin(self, item: Any) -> None:
         """Takes an item, which is sent once the process has loaded."""
@@ -262,12 +285,16 @@ class _Worker:
         return code
 
     def _send(self) -> None:
-        self._begun = time.monotonic()
-        self.deadline = self._begun + self._seconds(self._item)
+        self.doing = None
+        self._wait()
         assert self._process.stdin is not None
         with suppress(OSError):  # it has ended, which is about to be heard
             self._process.stdin.write(self._written)
             self._process.stdin.flush()
+
+    def _wait(self) -> None:
+        self._begun = time.monotonic()
+        self.deadline = self._begun + self._seconds(self._item, self.doing)
 
     def _listen(self, content: bytes, inbox: queue.SimpleQueue[Any]) -> None:
         """In a thread: sends what the process begins with, then passes on what it says."""
@@ -301,7 +328,7 @@ def serve(stream: io.BufferedReader) -> None:
 
     try:
         prepare, shared = pickle.load(stream)
-        call = prepare(shared)
+        call = prepare(shared, lambda what: say(_Busy(what)))
     except Exception as error:
         say(_Raised(SearchError(f"a process cannot load what it needs ({_words(error)}); use one worker.")))
         return

@@ -1,12 +1,14 @@
 """An operation that other processes can import, which waits when it is told to: by a file in the folder $HANGING.
 
-The file ``what`` says "hang", "note", or "wait .1": so many seconds in each step of a training.
+The file ``what`` says "hang", "once" (who comes first hangs), "note", or "wait .1" (seconds in each step of a
+training).
 """
 
 from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,10 @@ def build(shape: tuple[int, ...]) -> Any:
             what = (place / "what").read_text() if (place / "what").exists() else ""
             if what:
                 (place / f"pid {os.getpid()}").touch()
+            if what == "once":
+                with suppress(FileExistsError):
+                    (place / "hung").touch(exist_ok=False)
+                    what = "hang"
             if what.startswith("wait ") and self.training and x.device.type == "cpu":
                 time.sleep(float(what.split()[1]))
             while what == "hang" and not (place / "let go").exists():

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from nas.errors import DataError, SearchError
-from nas.executors import Done, Failed, Here, Processes
+from nas.executors import Done, Failed, Here, Notice, Processes
 
 ROOT = Path(__file__).parents[1]
 
 
-def prepare(shared: int) -> Callable[[Any], Any]:
+def prepare(shared: int, notice: Notice) -> Callable[[Any], Any]:
     """Returns what does as the item says."""
 
     def work(item: Any) -> Any:
@@ -48,11 +48,32 @@ def prepare(shared: int) -> Callable[[Any], Any]:
     return work
 
 
-def refuse(shared: object) -> Callable[[Any], Any]:
+def busy_and_hanging(shared: int, notice: Notice) -> Callable[[Any], Any]:
+    """Returns what works as often as the item says, says so each time, and hangs at the last."""
+
+    def work(item: int) -> Any:
+        for i in range(item):
+            notice(i)
+            time.sleep(0.3)
+        time.sleep(600)
+
+    return work
+
+
+def test_who_says_what_it_is_doing_has_time_anew_and_is_remembered_by_it():
+    with Processes(busy_and_hanging, 0, workers=1, seconds=lambda item, busy: 1.0 if busy != 5 else 0.5) as pool:
+        started = time.monotonic()
+        ((_, failed),) = pool.run([6])
+        assert time.monotonic() - started > 5 * 0.3  # more than one second
+    assert (failed.kind, failed.busy) == ("timeout", 5)
+    assert failed.seconds < 1.5
+
+
+def refuse(shared: object, notice: Notice) -> Callable[[Any], Any]:
     raise ImportError("no such library")
 
 
-def fall(shared: object) -> Callable[[Any], Any]:
+def fall(shared: object, notice: Notice) -> Callable[[Any], Any]:
     os._exit(3)
 
 
@@ -93,7 +114,7 @@ def test_what_a_call_raises_is_raised():
 
 def test_a_call_that_hangs_or_dies_is_ended_alone():
     start = time.monotonic()
-    with Processes(prepare, 10, workers=2, seconds=lambda item: 1.0) as pool:
+    with Processes(prepare, 10, workers=2, seconds=lambda item, busy: 1.0) as pool:
         found = dict(pool.run(["hang", 1, "die", 2, 3]))
     assert time.monotonic() - start < 60
     assert found["hang"] == Failed("timeout", "it was ended after 1 seconds.")
@@ -104,7 +125,7 @@ def test_a_call_that_hangs_or_dies_is_ended_alone():
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks processes up in /proc")
 def test_what_a_call_started_ends_with_it(tmp_path):
     start = time.monotonic()
-    with Processes(prepare, 10, workers=1, seconds=lambda item: 2.0) as pool:
+    with Processes(prepare, 10, workers=1, seconds=lambda item, busy: 2.0) as pool:
         found = dict(pool.run([(tmp_path / "pid",), 1]))
     assert found[1] == Done(11)
     assert time.monotonic() - start < 60

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hanging import space_of
 from test_loop import QUICK, ROOT, data, run, small_space, trace
@@ -22,10 +23,13 @@ from test_loop import QUICK, ROOT, data, run, small_space, trace
 import nas
 from nas.errors import HistoryError, SearchError
 from nas.evaluation import trainer
+from nas.executors import Failed
 from nas.loop import Search
+from nas.loop.place import apart
 from nas.metadataset import MetaDataset
 from nas.protocol import hyperband as hyperband_rounds
 from nas.record import Cost, Fidelity
+from nas.training import Busy, Halving
 
 
 @pytest.fixture(autouse=True)
@@ -121,14 +125,14 @@ def test_without_a_limit_processes_wait_long_but_not_for_ever(tmp_path, monkeypa
         group = search._evaluator.group([search.space.default()])
         patience = search._executor._seconds
         monkeypatch.undo()
-        assert patience(group) == 3605
+        assert patience(group, None) == 3605
         search.records = list(result.records[:1])
         for seconds, allowed in ((1.0, 605), (100.0, 2005)):
             outcome = replace(result.records[0].outcome, cost=Cost(seconds))
             search.records = [replace(result.records[0], outcome=outcome)]
-            assert patience(group) == allowed
-            assert patience(replace(group, stop=3)) == 5 + 2 * (allowed - 5)
-        assert patience(search._evaluator.group([search.space.default()], epochs=2)) == 65
+            assert patience(group, None) == allowed
+            assert patience(replace(group, stop=3), None) == 5 + 2 * (allowed - 5)
+        assert patience(search._evaluator.group([search.space.default()], epochs=2), None) == 65
 
 
 SCRIPT = """
@@ -271,6 +275,32 @@ def test_a_group_that_hangs_costs_only_the_one_that_does(tmp_path, monkeypatch):
     result = nas.search(data(), trials=3, candidate_seconds=2, **more)
     statuses = {(r.choices["a"], r.status) for r in result.records}
     assert statuses == {("hanging", "timeout"), ("linear", "complete")}
+
+
+def test_a_bracket_goes_on_without_the_one_that_hangs(tmp_path, monkeypatch, nine_epochs):
+    """Eight of nine, of which three go on after the first rung and one after the second, in one second attempt."""
+    monkeypatch.setattr("nas.loop.place.GRACE", 0.5)
+    (tmp_path / "what").write_text("once")
+    more = options(tmp_path) | {"fidelity": "hyperband", "space": space_of("hanging")}
+    started = time.monotonic()
+    result = nas.search(data(), trials=9, candidate_seconds=10, **more)
+    assert time.monotonic() - started < 9 * 10
+    assert [r.status for r in result.records] == ["timeout"] + 8 * ["complete"]
+    assert "ended after 1" in result.records[0].outcome.message
+    assert sorted(r.fidelity.epochs for r in result.records[1:]) == [1] * 5 + [3] * 2 + [9]
+    assert len({r.key for r in result.records}) == 9
+
+
+def test_who_is_to_blame_is_told_apart_and_the_others_stay_together(tmp_path):
+    with Search(nas.load(data()), space=small_space(), fidelity=NINE, history=None, storage=tmp_path / "o.db") as one:
+        rng = np.random.default_rng(0)
+        group = one._evaluator.group([one.space.sample(rng) for _ in range(5)], Halving(3))
+        for who, blamed, sizes in (((2,), [2], [4]), ((0, 1, 4), [], [2, 1, 2]), (None, [], [3, 2])):
+            busy = None if who is None else Busy(who, 1.0)
+            guilty, others = apart(one._evaluator, group, Failed("died", "", busy=busy))
+            assert list(guilty.choices) == [group.choices[n] for n in blamed]
+            assert [len(each.choices) for each in others] == sizes
+            assert [each.pruner for each in others] == [group.pruner if size > 1 else None for size in sizes]
 
 
 def test_a_clock_that_is_set_back_changes_nothing(tmp_path, monkeypatch):

@@ -102,8 +102,9 @@ def search(
             and metrics of your own must be defined in a module, not in the script itself.
         candidate_seconds: What a candidate may take; one that takes longer, also one that hangs, is ended and counts as
             failed. For that even one worker is a process of its own; the result then depends on the machine's speed.
-            Without it, several workers still end one that takes 20 times as long as the longest so far and at least ten
-            minutes (the first ones: an hour); in this process nothing ends one that hangs.
+            Those that were trained together with it begin again, together. Without a limit several workers still end
+            one that takes 20 times as long as the longest so far and at least ten minutes (the first ones: an hour); in
+            this process nothing ends one that hangs.
         metric: What is maximised, and chooses the best epoch: a scorer of scikit-learn or its name, such as ``roc_auc``
             or ``neg_mean_absolute_error``, or a function ``(estimator, X, y) -> float``; the Brier score, or the RMSE
             over the target's deviation, is minimised unless it is given.

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from nas.evaluation import Evaluator, Group, trainer
 from nas.executors import Done, Failed, Here, Processes
 from nas.loop.estimate import TIMING
 from nas.record import Cost, Outcome
+
+if TYPE_CHECKING:
+    from nas.training import Busy
 
 GRACE = 5.0  # seconds after its time in which a candidate in a process of its own may still stop by itself
 SLOWEST, HANGING, FIRST = 20.0, 600.0, 3600.0
@@ -36,14 +40,18 @@ def place_of(
     if workers == 1 and candidate_seconds is None:
         return Here(trainer, given)
 
-    def patience(group: Group) -> float:
-        limit = given.limit(group)
+    def patience(group: Group, busy: Busy | None) -> float:
+        limit, together = given.limit(group), len(group.choices if busy is None else busy.who)
         if limit is None:
             limit = (max(SLOWEST * slowest(), HANGING) if slowest() else FIRST) * given.share(group)
+        elif busy is not None:  # it keeps to that itself, unless it hangs
+            limit = busy.seconds / together
+        seconds = limit * together
         if group.epochs is not None:
-            limit = min(limit, TIMING)
-        together = limit * len(group.choices)
-        return GRACE + (together if group.until is None else max(0.0, min(together, group.until - time.monotonic())))
+            seconds = min(seconds, TIMING)
+        if group.until is not None:
+            seconds = min(seconds, group.until - time.monotonic())
+        return GRACE + max(0.0, seconds)
 
     threads = torch.get_num_threads() if workers == 1 else 1
     return Processes(trainer, given, workers=workers, threads=threads, seconds=patience)
@@ -56,3 +64,20 @@ def outcomes(result: Done | Failed, device: str) -> list[Outcome]:
         return found
     cost = Cost(result.seconds, device=device)
     return [Outcome("timeout" if result.kind == "timeout" else "error", result.message, cost=cost)]
+
+
+def apart(evaluator: Evaluator, group: Group, failed: Failed) -> tuple[Group, list[Group]]:
+    """Returns whose fault it was that a group failed, nobody where that is not known, and how the others are trained.
+
+    They begin again, because what was trained went with its process, but as a group, so that most of them stop early
+    all the same. Where several were under way, each half of these is a group.
+    """
+    size = len(group.choices)
+    who = failed.busy.who if failed.busy is not None else tuple(range(size))
+    guilty, parts = who[:1], [tuple(n for n in range(size) if n not in who)]
+    if len(who) > 1:
+        half = -(-len(who) // 2)
+        guilty, parts = (), [who[:half], who[half:], *parts]
+    chosen = [[group.choices[n] for n in part] for part in parts if part]
+    others = [evaluator.group(some, group.pruner if len(some) > 1 else None) for some in chosen]
+    return evaluator.group([group.choices[n] for n in guilty], until=group.until), others

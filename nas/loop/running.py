@@ -36,7 +36,7 @@ from nas.loop.arguments import (
     whole,
 )
 from nas.loop.estimate import TIMED, pace
-from nas.loop.place import outcomes, place_of
+from nas.loop.place import apart, outcomes, place_of
 from nas.loop.proposals import Proposals
 from nas.loop.stopping import Stopping
 from nas.metadataset.histories import YOURS, Histories, Source
@@ -261,9 +261,10 @@ class Search:
         while True:
             for group, result in self._executor.run(groups()):
                 del pending[id(group)]
-                if isinstance(result, Failed) and len(group.choices) > 1:  # whose fault it was is seen when alone
-                    again += [self._evaluator.group([choices]) for choices in group.choices]
-                else:
+                if isinstance(result, Failed) and len(group.choices) > 1:
+                    group, others = apart(self._evaluator, group, result)
+                    again += others
+                if group.choices:
                     yield from self._kept_group(group, result)
             if not again or self._late:
                 return

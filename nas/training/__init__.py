@@ -8,6 +8,7 @@ belongs to ``nas.model``, what is tried next to ``nas.controllers``.
 
 from __future__ import annotations
 
+from nas.training.company import Busy
 from nas.training.faults import DivergedError, OutOfTimeError
 from nas.training.fit import Trained, fit
 from nas.training.optimizer import warm_up
@@ -17,6 +18,7 @@ from nas.training.train import folds_of, train, train_on, training_rows
 
 __all__ = [
     "ENGINE",
+    "Busy",
     "Candidate",
     "DivergedError",
     "Halving",

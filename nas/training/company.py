@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -53,8 +53,8 @@ class Evaluation:
     need: bytes of one of its trainings. memory: those of all of them at once. outcome: None while it is under way.
     """
 
-    def __init__(self, candidate: Candidate) -> None:
-        self.candidate = candidate
+    def __init__(self, candidate: Candidate, number: int) -> None:
+        self.candidate, self.number = candidate, number
         self.trainings: list[Training] = []
         self.counted, self.need = Count(0, 0, 0), Need(0, 0)
         self.seconds = 0.0
@@ -95,6 +95,14 @@ def failure(error: Exception) -> Outcome:
     return Outcome("error", f"{type(error).__name__}: {text}")
 
 
+@dataclass(frozen=True)
+class Busy:
+    """What is done next: the candidates by their numbers, and the seconds they may take for it together."""
+
+    who: tuple[int, ...]
+    seconds: float
+
+
 Member: TypeAlias = tuple[Evaluation, Training]
 
 
@@ -112,8 +120,10 @@ class Company:
         pruner: Pruner | None = None,
         metric: metrics.Metric | None = None,
         until: float | None = None,
+        notice: Callable[[Busy], None] | None = None,
     ) -> None:
         self.pruner = pruner
+        self.notice = notice or (lambda busy: None)
         self.end = math.inf if until is None else time.perf_counter() + until - time.monotonic()
         self.folds, self.budget, self.seed, self.operations = folds, budget, seed, operations
         self.seconds, self.max_memory = math.inf if seconds is None else seconds, max_memory
@@ -123,7 +133,7 @@ class Company:
 
     def outcomes(self, candidates: Sequence[Candidate]) -> list[Outcome]:
         """Returns the outcome of each candidate, in order."""
-        evaluations = [Evaluation(candidate) for candidate in candidates]
+        evaluations = [Evaluation(candidate, number) for number, candidate in enumerate(candidates)]
         if self.pruner is not None:
             self._train(evaluations)  # all at once: they are compared at each rung
             return [self._costed(evaluation) for evaluation in evaluations]
@@ -140,6 +150,7 @@ class Company:
         """Trains evaluations to their ends, or until the pruner stops them."""
         forget_peak(self.device)
         for evaluation in evaluations:
+            self.notice(Busy((evaluation.number,), self.seconds))
             with evaluation.charged():
                 self._begin(evaluation)
         begun = [evaluation for evaluation in evaluations if evaluation.outcome is None]
@@ -163,6 +174,7 @@ class Company:
     def _judge(self, evaluations: Sequence[Evaluation]) -> None:
         """Gives evaluations that stop here their outcomes."""
         for evaluation in evaluations:
+            self.notice(Busy((evaluation.number,), self.seconds - evaluation.seconds))
             with evaluation.charged():
                 evaluation.outcome = self._judged(evaluation)
             evaluation.trainings = []
@@ -230,6 +242,7 @@ class Company:
         start = time.perf_counter()
         left = min((self.seconds - owner.seconds) / share for owner, share in shares.items())
         end = min(start + left, self.end)
+        self.notice(Busy(tuple(owner.number for owner in shares), end - start))
         error: Exception | None = None
         try:
             advance([training for _, training in members], epoch, end)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import torch
 from nas.errors import SearchError
 from nas.operations import BUILTIN, Operation
 from nas.record import Fidelity, Outcome
-from nas.training.company import Company
+from nas.training.company import Busy, Company
 from nas.training.faults import device_of
 from nas.training.learn import Budget
 from nas.training.optimizer import warm_up
@@ -116,13 +116,18 @@ def train_on(
     pruner: Pruner | None = None,
     metric: Metric | None = None,
     until: float | None = None,
+    notice: Callable[[Busy], None] | None = None,
 ) -> list[Outcome]:
-    """Returns the outcome of each candidate on folds that are ready; the other arguments are those of ``train``."""
+    """Returns the outcome of each candidate on folds that are ready; the other arguments are those of ``train``.
+
+    ``notice`` is told what is done next, before it is.
+    """
     if pruner is not None and stop_epoch is not None:
         raise SearchError(f"a pruner needs curves, but {stop_epoch=} keeps none; leave one of them out.")
     with suppress(RuntimeError, AssertionError):  # of a device that is gone: each candidate says so as its outcome
         warm_up(folds[0].device)
-    company = Company(folds, Budget(epochs, stop_epoch), seed, operations, seconds, max_memory, pruner, metric, until)
+    budget, limits = Budget(epochs, stop_epoch), (seconds, max_memory)
+    company = Company(folds, budget, seed, operations, *limits, pruner, metric, until, notice)
     outcomes = company.outcomes(candidates)
     for fold in folds:
         fold.trim(RESIDENT_BYTES)
