@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nas.training import Busy, Candidate, Pruner
     from nas.training.resident import Fold
 
-FARTHEST = 1e15  # deviations: their squares still add up in float32
+FARTHEST = 1e17  # deviations: ten thousand of their squares still add up in float32
 PROBES = 16  # architectures tried on the data's shapes before a space is refused
 
 

@@ -23,7 +23,7 @@ from nas.training.faults import is_out_of_memory
 class Failing(nn.Module):
     """Raises what it is given at a call in training."""
 
-    def __init__(self, error: Exception, at: int = 2) -> None:
+    def __init__(self, error: BaseException, at: int = 2) -> None:
         super().__init__()
         self.error, self.at, self.calls = error, at, 0
 
@@ -59,9 +59,13 @@ def broken(make: Any) -> dict[str, Operation]:
         (MemoryError(), "oom", "memory ran out"),
         (RuntimeError("mat1 and mat2 shapes\nand a long\nstory"), "error", "RuntimeError: mat1 and mat2 shapes"),
         (KeyError("width"), "error", "KeyError: 'width'"),
+        (RuntimeError(), "error", "RuntimeError: no message"),
+        (SystemExit(3), "error", "SystemExit: 3"),
     ],
 )
-def test_what_a_candidate_raises_becomes_its_outcome_and_the_next_is_fine(error: Exception, status: str, message: str):
+def test_what_a_candidate_raises_becomes_its_outcome_and_the_next_is_fine(
+    error: BaseException, status: str, message: str
+):
     data = blobs()
     operations = broken(lambda: Failing(error))
     candidates = [Candidate(chain("broken", linear(4))), Candidate(MLP)]

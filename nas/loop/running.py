@@ -228,7 +228,7 @@ class Search:
         interrupted: it is told again of what it asked for in vain.
         """
         own = {record.number: record for record in self._own if record.purpose == "screen"}
-        self._spent = sum(record.outcome.cost.seconds for record in own.values())
+        self._spent = sum(record.outcome.cost.seconds for record in own.values()) / self.workers
         while (number := len(self.records)) in own and number < self.trials:
             last = min(number + self._stopping.rounds.at(number)[1], self.trials)
             group = [own[n] for n in takewhile(own.__contains__, range(number, last))]

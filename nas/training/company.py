@@ -39,6 +39,7 @@ from nas.training.resident import Fold
 ABREAST = 16  # trainings side by side on the CPU at most
 ABREAST_ON_GPU = 1024
 CACHE_BYTES = 2**24  # what those may touch in a step, so that it stays in the cache
+RAISED = (Exception, SystemExit)  # by a candidate: what an operation calls an exit ends nothing but itself
 _SPLIT = 10  # purpose of a seed
 
 
@@ -67,7 +68,7 @@ class Evaluation:
         curves = [training.state.curve for training in self.trainings]
         return tuple(float(value) for value in np.mean(curves, axis=0))
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: Exception | SystemExit) -> None:
         """Ends it with the outcome an exception means, and lets go of its networks."""
         self.outcome = failure(error)
         self.trainings = []
@@ -78,12 +79,12 @@ class Evaluation:
         start = time.perf_counter()
         try:
             yield
-        except Exception as error:
+        except RAISED as error:
             self.fail(error)
         self.seconds += time.perf_counter() - start
 
 
-def failure(error: Exception) -> Outcome:
+def failure(error: Exception | SystemExit) -> Outcome:
     """Returns the outcome of a candidate that ended in an exception."""
     text = str(error).strip().split("\n")[0]
     if isinstance(error, DivergedError):
@@ -92,7 +93,7 @@ def failure(error: Exception) -> Outcome:
         return Outcome("timeout", text)
     if is_out_of_memory(error):
         return Outcome("oom", text or "memory ran out.")
-    return Outcome("error", f"{type(error).__name__}: {text}")
+    return Outcome("error", f"{type(error).__name__}: {text or 'no message'}")
 
 
 @dataclass(frozen=True)
@@ -243,10 +244,10 @@ class Company:
         left = min((self.seconds - owner.seconds) / share for owner, share in shares.items())
         end = min(start + left, self.end)
         self.notice(Busy(tuple(owner.number for owner in shares), end - start))
-        error: Exception | None = None
+        error: Exception | SystemExit | None = None
         try:
             advance([training for _, training in members], epoch, end)
-        except Exception as raised:
+        except RAISED as raised:
             error = raised
         spent = time.perf_counter() - start
         for owner, share in shares.items():
