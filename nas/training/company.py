@@ -169,8 +169,9 @@ class Company:
         if any(evaluation.outcome is not None and evaluation.outcome.status == "oom" for evaluation in evaluations):
             release_memory(self.device)
         peak, total = peak_memory(self.device), sum(evaluation.memory for evaluation in begun)
-        for evaluation in begun if peak is not None else ():
-            evaluation.memory = peak * evaluation.memory // total
+        if peak is not None:
+            for evaluation in begun:
+                evaluation.memory = peak * evaluation.memory // total
 
     def _judge(self, evaluations: Sequence[Evaluation]) -> None:
         """Gives evaluations that stop here their outcomes."""
