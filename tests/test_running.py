@@ -283,10 +283,10 @@ def test_a_bracket_goes_on_without_the_one_that_hangs(tmp_path, monkeypatch, nin
     (tmp_path / "what").write_text("once")
     more = options(tmp_path) | {"fidelity": "hyperband", "space": space_of("hanging")}
     started = time.monotonic()
-    result = nas.search(data(), trials=9, candidate_seconds=10, **more)
-    assert time.monotonic() - started < 9 * 10
+    result = nas.search(data(), trials=9, candidate_seconds=6, **more)
+    assert time.monotonic() - started < 9 * 6
     assert [r.status for r in result.records] == ["timeout"] + 8 * ["complete"]
-    assert "ended after 1" in result.records[0].outcome.message
+    assert "it was ended after" in result.records[0].outcome.message
     assert sorted(r.fidelity.epochs for r in result.records[1:]) == [1] * 5 + [3] * 2 + [9]
     assert len({r.key for r in result.records}) == 9
 

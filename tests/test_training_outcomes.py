@@ -168,3 +168,16 @@ def test_more_splits_than_there_are_is_the_callers_fault():
     data = blobs()
     with pytest.raises(SearchError, match=r"fidelity.splits"):
         train([Candidate(MLP)], data, data.splits(1, 0), Fidelity(2, 10**6, 2), seed=0)
+
+
+def test_seconds_in_company_are_shared_as_the_same_trainings_take_them_alone():
+    """A deep narrow network has a thirtieth of the arithmetic of a wide one and takes about as long."""
+    data = blobs(600)
+    candidates = [Candidate(chain(linear(512), "relu")), Candidate(chain(*[linear(6), "mish"] * 5))]
+    splits, fidelity = data.splits(2, 0), Fidelity(24, 10**6, 2)
+    train(candidates, data, splits, fidelity, seed=0)
+    alone = [train([each], data, splits, fidelity, seed=0)[0].cost for each in candidates]
+    wide, deep = (found.cost for found in train(candidates, data, splits, fidelity, seed=0))
+    assert deep.flops < wide.flops / 10
+    expected = alone[1].seconds / (alone[0].seconds + alone[1].seconds)
+    assert expected / 2 < deep.seconds / (wide.seconds + deep.seconds) < 1 - (1 - expected) / 2

@@ -38,7 +38,8 @@ _OUTCOME: dict[str, Kind] = {
 class Cost:
     """What an evaluation cost.
 
-    seconds: wall time of all splits; of what was trained beside others its share by FLOPs. flops: of one row forward.
+    seconds: wall time of all splits; of what was trained beside others its share, by FLOPs and nodes.
+    flops: of one row forward.
     memory: the most bytes at once, the data aside: measured on a GPU (beside others its share), elsewhere estimated for
         all splits of a candidate that is alone (``nas.training.memory``). parameters, device: of the network.
     """

@@ -38,6 +38,7 @@ from nas.training.resident import Fold
 
 ABREAST = 16  # trainings side by side on the CPU at most
 ABREAST_ON_GPU = 1024
+NODE_FLOPS = 4_000  # of a row, in the time that calls for a node take (one core, MLPs: shares right within a third)
 CACHE_BYTES = 2**24  # what those may touch in a step, so that it stays in the cache
 RAISED = (Exception, SystemExit)  # by a candidate: what an operation calls an exit ends nothing but itself
 _SPLIT = 10  # purpose of a seed
@@ -61,6 +62,11 @@ class Evaluation:
         self.seconds = 0.0
         self.memory = 0
         self.outcome: Outcome | None = None
+
+    @property
+    def work(self) -> int:
+        """What a step takes in comparison with others beside it: arithmetic, and calls for each node."""
+        return self.counted.flops + NODE_FLOPS * len(self.candidate.architecture.nodes)
 
     @property
     def curve(self) -> tuple[float, ...]:
@@ -237,10 +243,10 @@ class Company:
         if not members:
             return
         owners = [evaluation for evaluation, _ in members]
-        shares: dict[Evaluation, float] = {}  # of the time, by arithmetic
-        work = sum(1 + owner.counted.flops for owner in owners)
+        shares: dict[Evaluation, float] = {}  # of the time
+        work = sum(owner.work for owner in owners)
         for owner in owners:
-            shares[owner] = shares.get(owner, 0.0) + (1 + owner.counted.flops) / work
+            shares[owner] = shares.get(owner, 0.0) + owner.work / work
         start = time.perf_counter()
         left = min((self.seconds - owner.seconds) / share for owner, share in shares.items())
         end = min(start + left, self.end)
