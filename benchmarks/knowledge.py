@@ -2,19 +2,22 @@
 
 ``python -m benchmarks.knowledge [--pack PACK.parquet] --out FILE.json``
 
-Leave one family out: the prior is built on all other families and picks one of the architectures that every dataset was
-measured on; regret = (best - picked) / (best - median) of the target's scores, clipped at 4. Side by side: a random
-pick, the default network, the best average rank over history, the prior, and the prior with meta-features shuffled over
-datasets. Differences to average rank are paired by family, with a 95 % bootstrap interval over families.
+Leave one family out: what is known of all others puts the architectures that every dataset was measured on in order.
+First pick, and best of three: regret = (best - picked) / (best - median) of the target's scores, clipped at 4.
+Rank correlation: of the order with those scores. Side by side: a random order, the default network alone, the best
+average rank over history, the prior, and the prior with meta-features shuffled over datasets. Gains over average rank
+are paired by family, with a 95 % bootstrap interval over families.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from benchmarks.build_knowledge import SHARED
 from benchmarks.record import write
@@ -26,7 +29,10 @@ from nas.surrogate import normal_scores
 from search_spaces import tabular
 
 SHUFFLES = 2
+ORDERS = 100  # random ones
 CLIP = 4.0
+FIRST, THREE, RANKS = "first pick", "best of three", "rank correlation"
+SIGNS = {FIRST: -1.0, THREE: -1.0, RANKS: 1.0}  # regret should be low
 
 
 def main() -> None:
@@ -38,12 +44,14 @@ def main() -> None:
         past = [p for p in history.past() if len(shared(p)) == SHARED]
     results = measure(past)
     print(f"{len(past)} datasets, {len({p.info.family for p in past})} families, {SHARED} architectures each")
-    for name, row in results.items():
-        gain = row["gain over average rank"]
-        print(
-            f"{name:28s} regret {row['regret']:.3f}   "
-            f"gain {gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
-        )
+    for name, rows in results.items():
+        print(name)
+        for measure_name, row in rows.items():
+            gain = row["gain over average rank"]
+            print(
+                f"    {measure_name:18s} {row['mean']:6.3f}   "
+                f"gain {gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
+            )
     write(options.out, {"datasets": len(past), "architectures": SHARED, "results": results})
 
 
@@ -58,56 +66,67 @@ def measure(past: Sequence[PastDataset]) -> dict[str, dict]:
     scores = np.array([[shared(p)[j] for j in range(SHARED)] for p in past])  # [t, SHARED]
     families = np.array([p.info.family for p in past])
     ranks = np.array([normal_scores(row) for row in scores])
-    best, median = scores.max(axis=1), np.median(scores, axis=1)
-    regrets = np.minimum((best[:, None] - scores) / np.maximum(best - median, 1e-12)[:, None], CLIP)
-
-    def average(target: int, rest: np.ndarray) -> int:
-        return int(np.argmax(ranks[rest].mean(axis=0)))
-
-    def prior(metafeatures: Sequence[Mapping[str, float]]) -> Callable[[int, np.ndarray], int]:
-        return lambda target, rest: pick(past, target, rest, metafeatures)
-
+    others = [np.flatnonzero(families != family) for family in families]
     true = [p.info.metafeatures for p in past]
-    found = {
-        "random": regrets.mean(axis=1),
-        "default network": regrets[:, 0],
-        "average rank": _regrets(regrets, families, average),
-        "prior": _regrets(regrets, families, prior(true)),
-    }
     rng = np.random.default_rng(0)
     orders = [rng.permutation(len(past)) for _ in range(SHUFFLES)]
-    shuffled = [_regrets(regrets, families, prior([true[i] for i in order])) for order in orders]
-    found["prior, shuffled"] = np.mean(shuffled, axis=0)
-    return {name: _row(values, found["average rank"], families) for name, values in found.items()}
+    default = -np.arange(SHARED, dtype=float)  # it is number 0; what follows it means nothing
+    expected = {
+        "default network": [np.tile(default, (len(past), 1))],
+        "average rank": [np.array([ranks[rest].mean(axis=0) for rest in others])],
+        "prior": [_expected(past, others, true)],
+        "prior, shuffled": [_expected(past, others, [true[i] for i in order]) for order in orders],
+    }
+    found = {name: _mean([_fared(each, scores) for each in several]) for name, several in expected.items()}
+    found["default network"] = {FIRST: found["default network"][FIRST]}
+    chance = [_fared(rng.random(scores.shape), scores) for _ in range(ORDERS)]
+    found = {"random": _mean(chance), **found}
+    baseline = found["average rank"]
+    return {
+        name: {kind: _row(values, baseline[kind], families, SIGNS[kind]) for kind, values in rows.items()}
+        for name, rows in found.items()
+    }
 
 
-def pick(
+def _expected(
+    past: Sequence[PastDataset], others: Sequence[np.ndarray], metafeatures: Sequence[Mapping[str, float]]
+) -> np.ndarray:
+    """[t, SHARED] what the prior of all other families expects of the shared architectures of each dataset."""
+    return np.array([expected(past, t, rest, metafeatures) for t, rest in enumerate(others)])
+
+
+def expected(
     past: Sequence[PastDataset], target: int, rest: np.ndarray, metafeatures: Sequence[Mapping[str, float]]
-) -> int:
-    """The number of the prior's favourite among the target's shared architectures."""
-    from dataclasses import replace
-
+) -> np.ndarray:
+    """[SHARED] what the prior of the datasets ``rest`` expects of the target's shared architectures, by number."""
     history = tuple(replace(past[i], info=replace(past[i].info, metafeatures=metafeatures[i])) for i in rest)
     expectation = fit(Problem(space=tabular(), past=history)).towards(metafeatures[target])
     asked = sorted((r for r in past[target].records if r.number < SHARED), key=lambda r: r.number)
     means, _ = expectation.means(expectation.prior.columns.encode([r.choices for r in asked]))
     trusted = [b for b in expectation.beliefs if b.trust > 0]
-    return int(np.argmax(sum(b.mass * b.trust * means[b.mean] for b in trusted)))
+    return sum((b.mass * b.trust * means[b.mean] for b in trusted), np.zeros(SHARED))
 
 
-def _regrets(regrets: np.ndarray, families: np.ndarray, choose: Callable[[int, np.ndarray], int]) -> np.ndarray:
-    picked = [choose(t, np.flatnonzero(families != families[t])) for t in range(len(regrets))]
-    return regrets[np.arange(len(regrets)), picked]
+def _fared(expected: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:
+    """[t] each, how well an order by what was expected, [t, SHARED], fared."""
+    best, median = scores.max(axis=1, keepdims=True), np.median(scores, axis=1, keepdims=True)
+    regrets = np.minimum((best - scores) / np.maximum(best - median, 1e-12), CLIP)
+    regrets = np.take_along_axis(regrets, np.argsort(-expected, axis=1, kind="stable"), axis=1)
+    agree = [float(spearmanr(e, s).statistic) for e, s in zip(expected, scores, strict=True)]
+    return {FIRST: regrets[:, 0], THREE: regrets[:, :3].min(axis=1), RANKS: np.array(agree)}
 
 
-def _row(values: np.ndarray, baseline: np.ndarray, families: np.ndarray) -> dict:
-    names = sorted(set(families))
-    gains = np.array([(baseline - values)[families == name].mean() for name in names])
+def _mean(several: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {kind: np.mean([each[kind] for each in several], axis=0) for kind in several[0]}
+
+
+def _row(values: np.ndarray, baseline: np.ndarray, families: np.ndarray, sign: float) -> dict:
+    gains = np.array([sign * (values - baseline)[families == name].mean() for name in sorted(set(families))])
     rng = np.random.default_rng(0)
     means = gains[rng.integers(len(gains), size=(10_000, len(gains)))].mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
     return {
-        "regret": float(values.mean()),
+        "mean": float(values.mean()),
         "spread": float(values.std(ddof=1)),
         "n": len(values),
         "gain over average rank": {"mean": float(gains.mean()), "low": float(low), "high": float(high)},

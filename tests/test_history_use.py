@@ -58,7 +58,7 @@ def test_meta_features_that_say_nothing_are_switched_off_and_that_is_said() -> N
     assert prior.resemblance is not None
     assert not prior.described
     expectation = prior.towards(told)
-    assert not expectation.shares.any()
+    assert expectation.features is None
     assert "alike" not in {belief.name.split()[0] for belief in expectation.beliefs}
     notes = account(Problem(small_space(), past=past, metafeatures=told), prior).notes
     assert any("is not used: it foretold no more than the average of all (correlation" in note for note in notes)

@@ -246,8 +246,8 @@ def test_the_meta_feature_that_tells_is_found_and_used() -> None:
     prior = fit(Problem(grown(), past=kinds_of_data(FEWEST_DATASETS)))
     assert prior.resemblance is not None
     assert prior.described
-    weights = dict(zip(prior.resemblance.names, prior.resemblance.weights, strict=True))
-    assert weights["kind"] > 3 * weights["noise"]
+    weights = dict(zip(prior.resemblance.names, prior.smoothness.weights, strict=True))
+    assert weights["kind"] > 2 * weights["noise"]
     for kind, wanted in ((0.05, "tanh"), (1.05, "mish")):
         problem = Problem(grown(), past=kinds_of_data(FEWEST_DATASETS), metafeatures={"kind": kind, "noise": 0.5})
         assert favourite(problem)["b"] == wanted
@@ -259,7 +259,7 @@ def test_too_few_or_unlike_datasets_leave_the_average() -> None:
     prior = fit(Problem(grown(), past=kinds_of_data(FEWEST_DATASETS)))
     assert prior.resemblance is not None
     assert not prior.towards({}).described, "nothing is known of the dataset"
-    far = replace(prior, resemblance=replace(prior.resemblance, far=-1.0)).towards({"kind": 0.0, "noise": 0.5})
+    far = replace(prior, resemblance=replace(prior.resemblance, near=1.1)).towards({"kind": 0.0, "noise": 0.5})
     assert not far.described
     means, _ = far.means(prior.columns.encode(sampled(grown(), 5)))
     np.testing.assert_array_equal(means[AVERAGE], means[ALIKE])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import check_grad
 from scipy.stats import multivariate_normal, norm
 
 from nas.surrogate import (
@@ -22,8 +26,9 @@ from nas.surrogate import (
     posterior,
     squash,
 )
-from nas.surrogate.hierarchy import NOISIER, _objective
+from nas.surrogate.hierarchy import NOISIER
 from nas.surrogate.mixture import LOG_SCALES, NOISES, SCALES
+from nas.surrogate.smoothness import _objective, _tasks_objective
 
 RNG = np.random.default_rng(0)
 
@@ -49,31 +54,82 @@ def test_correlation_is_the_weighted_number_of_disagreements() -> None:
     np.testing.assert_allclose(correlation(A, B, theta), brute)
 
 
-def test_heads_are_the_conditional_means_of_the_joint_gaussian() -> None:
-    """Of mu and every delta_t at new candidates, from the dense covariance of everything."""
-    h, Q = hierarchy(), binary(5, seed=2)
-    s = h.smoothness
-    K, Kq = (correlation(h.C, h.C, s.theta)), (correlation(Q, h.C, s.theta))
-    A = s.common * K + s.own * K * (h.owner[:, None] == h.owner[None]) + (s.noise + 1e-6) * np.eye(len(h.z))
-    expected = [s.common * Kq @ np.linalg.solve(A, h.z)]
-    expected += [s.own * (Kq * (h.owner == t)) @ np.linalg.solve(A, h.z) for t in range(h.tasks)]
-    np.testing.assert_allclose(h.heads(Q), expected, atol=1e-5)
-
-
-def test_leaving_a_group_out_is_fitting_without_it() -> None:
+def described() -> Hierarchy:
+    """The hierarchy, its tasks described by two features."""
     h = hierarchy()
+    smoothness = replace(h.smoothness, alike=0.4, weights=np.array([0.7, 0.1]))
+    return Hierarchy.of(h.C, h.z, h.owner, h.group, smoothness, RNG.normal(size=(h.tasks, 2)))
+
+
+def likeness(h: Hierarchy, g: np.ndarray) -> np.ndarray:
+    """k_T of tasks with features g [t, p] to those of h, as the formula says."""
+    distances = [[h.smoothness.weights @ (a - b) ** 2 for b in h.features] for a in g]
+    return np.exp(-np.array(distances))
+
+
+@pytest.mark.parametrize("make", [hierarchy, described])
+def test_expectations_are_the_conditional_means_of_the_joint_gaussian(make: Callable[[], Hierarchy]) -> None:
+    """Of a task of which nothing is known, of one with known features, of every past one: from the dense covariance."""
+    h, Q = make(), binary(5, seed=2)
+    s, p = h.smoothness, h.features.shape[1]
+    K, Kq = (correlation(h.C, h.C, s.theta)), (correlation(Q, h.C, s.theta))
+    alike, new = s.alike * likeness(h, h.features), RNG.normal(size=p)
+    between = s.common + alike + s.own * np.eye(h.tasks)
+    A = K * between[np.ix_(h.owner, h.owner)] + (s.noise + 1e-6) * np.eye(len(h.z))
+    solved = np.linalg.solve(A, h.z)
+    rows = [s.common + alike.mean(axis=0), s.common + s.alike * likeness(h, new[None])[0], *between]
+    expected = [(Kq * row[h.owner]) @ solved for row in rows]
+    np.testing.assert_allclose(h.weights(new) @ h.parts(Q), expected, atol=1e-5)
+    np.testing.assert_allclose(h.weights()[1], h.weights()[0])
+
+
+@pytest.mark.parametrize("make", [hierarchy, described])
+def test_leaving_a_group_out_is_fitting_without_it(make: Callable[[], Hierarchy]) -> None:
+    h = make()
     for out in h.left_out():
         rest = h.group[h.owner] != h.group[out.task]
         kept = np.flatnonzero(h.group != h.group[out.task])
         owner = np.searchsorted(kept, h.owner[rest])
-        fewer = Hierarchy.of(h.C[rest], h.z[rest], owner, h.group[kept], h.smoothness)
-        heads = fewer.heads(h.C[out.rows])
-        np.testing.assert_allclose(out.heads[0], heads[0], atol=1e-5)
-        np.testing.assert_allclose(out.heads[1 + kept], heads[1:], atol=1e-5)
+        fewer = Hierarchy.of(h.C[rest], h.z[rest], owner, h.group[kept], h.smoothness, h.features[kept])
+        expected = fewer.weights(h.features[out.task]) @ fewer.parts(h.C[out.rows])
+        found = out.weights @ out.parts
+        np.testing.assert_allclose(found[:2], expected[:2], atol=1e-5)
+        np.testing.assert_allclose(found[2 + kept], expected[2:], atol=1e-5)
         assert out.others == len(kept)
-        assert not out.heads[1 + np.flatnonzero(h.group == h.group[out.task])].any()
+        gone = 2 + np.flatnonzero(h.group == h.group[out.task])
+        np.testing.assert_allclose(found[gone], np.tile(found[0], (len(gone), 1)))
     assert [out.task for out in h.left_out()] == [0, 1, 2, 3]
     assert not list(hierarchy((5,), (0,)).left_out())
+
+
+def test_features_that_tell_tasks_apart_are_found() -> None:
+    """Six records each of twenty tasks of two kinds; the first feature says which kind, the second is noise."""
+    rng = np.random.default_rng(0)
+    owner = np.repeat(np.arange(20), 6)
+    C = rng.integers(2, size=(len(owner), 6)).astype(float)
+    kind = np.arange(20) % 2
+    z = np.where(kind[owner] == 1, 1.0, -1.0) * (2.0 * C[:, 0] - 1.0) + 0.3 * rng.normal(size=len(owner))
+    features = np.column_stack([kind - 0.5 + 0.1 * rng.normal(size=20), rng.normal(size=20)])
+    plain = Smoothness.fit(C, z, owner, np.full(6, 0.5 / 6))
+    found = plain.described(C, z, owner, features)
+    assert found.weights[0] > 2 * found.weights[1]
+    assert found.alike > 2 * found.own
+    shuffled = plain.described(C, z, owner, features[rng.permutation(20)])
+    assert shuffled.alike < shuffled.own
+
+
+def test_the_gradient_of_the_fit_of_tasks_is_that_of_its_value() -> None:
+    h = described()
+    K = correlation(h.C, h.C, h.smoothness.theta)
+    at = np.random.default_rng(0).normal(size=7) - 1.0
+    assert (
+        check_grad(
+            lambda p: _tasks_objective(p, K, h.z, h.owner, h.features)[0],
+            lambda p: _tasks_objective(p, K, h.z, h.owner, h.features)[1],
+            at,
+        )
+        < 1e-4
+    )
 
 
 def test_the_evidence_of_a_task_is_the_gain_of_the_joint_density_over_noise() -> None:

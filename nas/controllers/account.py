@@ -66,11 +66,11 @@ def _turned(parts: Sequence[Part]) -> float:
 def _shares(expectation: Expectation, pool: Pool, parts: Sequence[Part]) -> np.ndarray:
     """[T] the share of each lesson; sums to the trust in history."""
     T = expectation.tasks
-    group = pool.fixed
+    group, hierarchy = pool.fixed, expectation.prior.hierarchy
+    assert hierarchy is not None, "who has lessons has a hierarchy of them"
     best = np.argsort(-group.means[AVERAGE], kind="stable")[:FAVOURITES]
-    own = (group.means[FIRST:, best] - group.means[AVERAGE, best]).astype(float)  # large as its part of the average
-    average = _divided(np.abs(own).sum(axis=1))
-    alike = _divided(average + expectation.shares) if expectation.described else average
+    said = np.abs(hierarchy.parts(group.X[best])).sum(axis=1)
+    average, alike = (_divided(np.abs(expectation.weights[row]) * said) for row in (AVERAGE, ALIKE))
     found = np.zeros(T)
     for part in parts:
         weight = part.weight * max(part.belief.trust, 0.0)
@@ -111,7 +111,8 @@ def about_likeness(prior: Prior) -> str:
     gain = f"correlation {found.gain:+.3f} ±{found.error:.3f} on past datasets"
     if not prior.described:
         return f"what a dataset is like is not used: it foretold no more than the average of all ({gain})"
-    loud = [found.names[i] for i in np.argsort(-found.weights, kind="stable")[:3] if found.weights[i] > 0]
+    assert prior.hierarchy is not None, "what is used was learned from lessons"
+    loud = [found.names[i] for i in np.argsort(-prior.hierarchy.smoothness.weights, kind="stable")[:3]]
     return f"what a dataset is like is used ({gain}); it shows most in {', '.join(loud).replace('_', ' ')}"
 
 

@@ -70,7 +70,6 @@ def beliefs(tasks: int, described: bool, masses: Mapping[str, float], same: Sequ
 def learned_masses(
     hierarchy: Hierarchy,
     left_out: Sequence[LeftOut],
-    borrowed: Mapping[int, np.ndarray],
     directions: np.ndarray,
     theta: np.ndarray,
     seed: int,
@@ -79,14 +78,14 @@ def learned_masses(
 
     Expectation-maximisation over the kinds, with a Dirichlet prior worth ``STRENGTH`` families.
     """
-    usual = kinds(bool(borrowed))
+    usual = kinds(hierarchy.described)
     names = list(usual)
     rows, weights = [], []
     rng = np.random.default_rng([seed, 2])
     times = max(1, min(4, EPISODES // max(len(left_out), 1)))
     for out in left_out[:EPISODES]:
         for _ in range(times):
-            rows.append(_episode(hierarchy, directions, theta, out, borrowed.get(out.task), names, rng))
+            rows.append(_episode(hierarchy, directions, theta, out, names, rng))
             weights.append(1.0 / times / np.sum(hierarchy.group == hierarchy.group[out.task]))
     p0 = np.array([usual[name] for name in names])
     if not rows:
@@ -101,13 +100,15 @@ def learned_masses(
 
 
 def stacked(
-    heads: np.ndarray, shares: np.ndarray, directions: np.ndarray, others: int | None = None
+    parts: np.ndarray, weights: np.ndarray, directions: np.ndarray, others: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns ``means`` [2 + T, m] and D [directions, m] of heads [1 + T, m], ``others`` of which are not zero."""
-    common, own = heads[:1], heads[1:]
-    alike = common + shares.astype(heads.dtype) @ own
-    D = directions.astype(heads.dtype) @ own / np.sqrt(others or len(own)).astype(heads.dtype)
-    return np.concatenate([common, alike, common + own]), D
+    """Returns ``means`` [2 + T, m] and D [directions, m] of parts [T, m], ``others`` of which are not zero.
+
+    Rows: the average of all, what those that are alike say, each past task's own.
+    """
+    W = weights.astype(parts.dtype)
+    D = (directions @ (weights[FIRST:] - weights[AVERAGE]) / np.sqrt(others or len(parts))).astype(parts.dtype)
+    return W @ parts, D @ parts
 
 
 def main_directions(own: np.ndarray) -> np.ndarray:
@@ -123,15 +124,13 @@ def _episode(
     directions: np.ndarray,
     usual: np.ndarray,
     out: LeftOut,
-    shares: np.ndarray | None,
     names: Sequence[str],
     rng: np.random.Generator,
 ) -> list[float]:
     """Log evidence of each kind for some records of a task, given what all other families say of them."""
     some = rng.permutation(len(out.rows))[:EPISODE]
     at = out.rows[some]
-    borrowed = np.zeros(hierarchy.tasks) if shares is None else shares
-    means, D = stacked(out.heads[:, some], borrowed, directions, out.others)
+    means, D = stacked(out.parts[:, some], out.weights, directions, out.others)
     told = [b for b in beliefs(hierarchy.tasks, "alike 0" in names, {}) if b.name in names]
     other = hierarchy.group != hierarchy.group[out.task]
     told = [b for b in told if b.name != TASK or other[b.mean - FIRST]]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.controllers.beliefs import beliefs, learned_masses, main_directions, stacked
+from nas.controllers.beliefs import AVERAGE, FIRST, beliefs, learned_masses, main_directions, stacked
 from nas.controllers.elsewhere import translated
 from nas.controllers.lesson import Lesson
 from nas.controllers.lessons import ELSEWHERE, lessons
@@ -63,7 +63,7 @@ class Prior:
         smoothness: Of columns; the usual one without lessons.
         hierarchy: Of the lessons' records; None without lessons.
         masses: Prior probability of each kind of belief, learned from history where it can be.
-        resemblance: Which meta-features tell who is alike; None where there are too few datasets.
+        resemblance: What meta-features are worth; None where there are too few datasets.
         directions: [., T] combinations of lessons in which most of their deviations lie.
     """
 
@@ -86,7 +86,7 @@ class Prior:
     @property
     def described(self) -> bool:
         """Whether what a dataset is like changes what is expected of it."""
-        return self.resemblance is not None and self.resemblance.amount > 0
+        return self.resemblance is not None and self.resemblance.used
 
     def towards(self, metafeatures: Mapping[str, float], same: Collection[str] = ()) -> Expectation:
         """Returns what is expected on one dataset.
@@ -96,18 +96,18 @@ class Prior:
             same: Fingerprints under which it is known, as it is or as its kin: its own past is what it is most likely
                 like.
         """
-        T = len(self.lessons)
-        shares, distance = np.zeros(T), 0.0
-        if self.resemblance is not None and self.described:
-            shares, distance = self.resemblance.shares(metafeatures)
-            shares = self.resemblance.amount * shares
+        features = None
+        if self.resemblance is not None and self.hierarchy is not None and self.resemblance.used:
+            features = self.resemblance.features(metafeatures)
+            if features is not None and self.hierarchy.nearest(features) < self.resemblance.near:
+                features = None
         past = list(dict.fromkeys(lesson.fingerprint for lesson in self.lessons))
         known = [i for i, lesson in enumerate(self.lessons) if lesson.fingerprint in same]
         created = dict.fromkeys(past, "")
         for lesson in self.lessons:
             created[lesson.fingerprint] = max(created[lesson.fingerprint], lesson.created)
         known.sort(key=lambda i: (created[f := self.lessons[i].fingerprint], past.index(f), -i))
-        return Expectation(self, shares, distance, tuple(known))
+        return Expectation(self, features, tuple(known))
 
 
 @dataclass(frozen=True)
@@ -116,14 +116,12 @@ class Expectation:
 
     Attributes:
         prior: What history teaches.
-        shares: [T] how much is borrowed from each lesson for its likeness, zeros where nothing.
-        distance: To the dataset it is most like.
+        features: [p] its meta-features as the hierarchy has them; None where they say nothing.
         same: Lessons of this very dataset or its kin: the latest dataset last, and of its lessons the largest.
     """
 
     prior: Prior
-    shares: np.ndarray
-    distance: float
+    features: np.ndarray | None
     same: tuple[int, ...]
 
     @property
@@ -133,12 +131,18 @@ class Expectation:
     @property
     def described(self) -> bool:
         """Whether its meta-features change what is expected."""
-        return bool(self.shares.any())
+        return self.features is not None
 
     @cached_property
     def beliefs(self) -> list[Belief]:
         """The ways of believing history here; the masses sum to 1."""
         return beliefs(self.tasks, self.described, self.prior.masses, self.same)
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """[2 + T, T] how much of what each lesson's records say is in each row of ``means``."""
+        assert self.prior.hierarchy is not None, "without lessons nothing is weighed"
+        return self.prior.hierarchy.weights(self.features)
 
     def means(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns ``means`` [2 + T, m] and D [T, m] at columns X [m, d].
@@ -147,8 +151,7 @@ class Expectation:
         """
         if self.prior.hierarchy is None:
             return np.zeros((2, len(X)), dtype=np.float32), np.zeros((0, len(X)), dtype=np.float32)
-        heads = self.prior.hierarchy.heads(X)
-        return stacked(heads, self.shares, self.prior.directions)
+        return stacked(self.prior.hierarchy.parts(X), self.weights, self.prior.directions)
 
 
 def fit(problem: Problem, seed: int = 0) -> Prior:
@@ -189,17 +192,13 @@ def fit(problem: Problem, seed: int = 0) -> Prior:
         if not taught:
             return empty
         hierarchy = _hierarchy(taught, columns, seed)
-    left_out = list(hierarchy.left_out())
-    deviations = hierarchy.heads(_references(hierarchy.C))[1:]
-    directions = main_directions(deviations)
-    resemblance, borrowed = learn(
-        [lesson.metafeatures for lesson in taught],
-        [lesson.group for lesson in taught],
-        deviations,
-        left_out,
-        hierarchy.z,
+    resemblance, hierarchy = learn(
+        [lesson.metafeatures for lesson in taught], [lesson.group for lesson in taught], hierarchy
     )
-    masses = learned_masses(hierarchy, left_out, borrowed, directions, usual.theta, seed)
+    weights = hierarchy.weights()
+    deviations = (weights[FIRST:] - weights[AVERAGE]) @ hierarchy.parts(_references(hierarchy.C))
+    directions = main_directions(deviations)
+    masses = learned_masses(hierarchy, list(hierarchy.left_out()), directions, usual.theta, seed)
     return replace(
         empty,
         smoothness=hierarchy.smoothness,

@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +29,11 @@ from nas.surrogate import Hierarchy, Smoothness
 if TYPE_CHECKING:
     from nas.controllers.base import Problem
 
-FORMAT = 3
+FORMAT = 4
 KEPT = 48  # priors in one folder, the latest; each is about a megabyte
 
-_RESEMBLANCE = ("reach", "amount", "far", "gain", "error")
-_WORDS = ("format", "space", "columns", "lessons", "ignored", "variances", "masses", "resemblance", "arrays")
+_RESEMBLANCE = ("near", "gain", "error")
+_WORDS = ("format", "space", "columns", "lessons", "ignored", "variances", "alike", "masses", "resemblance", "arrays")
 _TAUGHT = {
     "name": str,
     "fingerprint": str,
@@ -128,8 +129,9 @@ def _parts(prior: Prior) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if h is not None:
         arrays |= {"C": h.C.astype(np.uint8), "z": h.z, "owner": h.owner, "group": h.group, "alpha": h.alpha}
         arrays["directions"] = prior.directions
+        arrays |= {"features": h.features, "weights": h.smoothness.weights}
     if r is not None:
-        arrays |= {"metafeatures": r.known, "weights": r.weights}
+        arrays["metafeatures"] = r.known
     words = {
         "format": FORMAT,
         "space": prior.space,
@@ -137,8 +139,10 @@ def _parts(prior: Prior) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         "lessons": [{**vars(lesson), "winners": list(lesson.winners)} for lesson in prior.lessons],
         "ignored": dict(prior.ignored),
         "variances": [prior.smoothness.common, prior.smoothness.own, prior.smoothness.noise],
+        "alike": prior.smoothness.alike,
         "masses": dict(prior.masses),
-        "resemblance": r and {"names": list(r.names)} | {name: getattr(r, name) for name in _RESEMBLANCE},
+        "resemblance": r
+        and {"names": list(r.names), "used": r.used} | {name: getattr(r, name) for name in _RESEMBLANCE},
     }
     return words, {name: np.array(a, order="C") for name, a in arrays.items()}
 
@@ -157,7 +161,7 @@ def _prior(words: Mapping[str, Any], given: Mapping[str, np.ndarray]) -> Prior:
     d, lessons = len(columns.paths), tuple(map(_taught, words["lessons"]))
     T = len(lessons)
     smoothness = Smoothness(_floats(arrays, "theta", d), *(_positive(v) for v in words["variances"]))
-    hierarchy, directions = None, np.zeros((0, 0))
+    hierarchy, directions, p = None, np.zeros((0, 0)), 0
     if "C" in arrays:
         N = len(_floats(arrays, "z", None))
         C, owner, group = arrays["C"], arrays["owner"], arrays["group"]
@@ -166,8 +170,13 @@ def _prior(words: Mapping[str, Any], given: Mapping[str, np.ndarray]) -> Prior:
         require(np.array_equal(np.unique(owner), np.arange(T)), "its records are not those of its lessons")
         require(group.shape == (T,) and group.dtype.kind == "i", "its lessons have no groups")
         directions = _floats(arrays, "directions", None, T)
-        z, alpha = _floats(arrays, "z", N), _floats(arrays, "alpha", N)
-        hierarchy = Hierarchy(C.astype(float), z, owner, group, smoothness, alpha)
+        z, alpha, weights = _floats(arrays, "z", N), _floats(arrays, "alpha", N), _floats(arrays, "weights", None)
+        p = len(weights)
+        require(bool((weights >= 0).all()), "a weight is negative")
+        alike = _positive(words["alike"]) if p else 0.0
+        smoothness = replace(smoothness, alike=alike, weights=weights)
+        features = _floats(arrays, "features", T, p)
+        hierarchy = Hierarchy(C.astype(float), z, owner, group, features, smoothness, alpha)
     require((hierarchy is None) == (T == 0), "it has lessons without records, or records without lessons")
     return Prior(
         space=_text(words["space"]),
@@ -177,21 +186,20 @@ def _prior(words: Mapping[str, Any], given: Mapping[str, np.ndarray]) -> Prior:
         smoothness=smoothness,
         hierarchy=hierarchy,
         masses={_text(name): _share(mass) for name, mass in words["masses"].items()},
-        resemblance=None if words["resemblance"] is None else _resemblance(words["resemblance"], arrays, T),
+        resemblance=None if words["resemblance"] is None else _resemblance(words["resemblance"], arrays, T, p),
         directions=directions,
     )
 
 
-def _resemblance(words: Mapping[str, Any], arrays: Mapping[str, np.ndarray], T: int) -> Resemblance:
-    names = tuple(map(_text, words["names"]))
+def _resemblance(words: Mapping[str, Any], arrays: Mapping[str, np.ndarray], T: int, described: int) -> Resemblance:
+    names, used = tuple(map(_text, words["names"])), words["used"]
     known = arrays["metafeatures"]
     require(known.shape == (T, len(names)) and known.dtype == np.float64, "meta-features are not those of its lessons")
     require(not np.isinf(known).any(), "a meta-feature is infinite")
-    weights = _floats(arrays, "weights", len(names))
+    require(type(used) is bool and described == used * len(names), "its lessons are described by other meta-features")
     numbers = {name: float(words[name]) for name in _RESEMBLANCE}
-    require(all(map(math.isfinite, numbers.values())) and numbers["reach"] > 0, "its likeness is no number")
-    require(bool((weights >= 0).all()) and numbers["amount"] >= 0, "its likeness is negative")
-    return Resemblance(names=names, known=known, weights=weights, **numbers)
+    require(all(map(math.isfinite, numbers.values())), "its likeness is no number")
+    return Resemblance(names=names, known=known, used=used, **numbers)
 
 
 def _taught(words: Mapping[str, Any]) -> Taught:
