@@ -11,7 +11,7 @@ from conformance import ControllerConformance, key, past_dataset, record, small_
 from scipy.stats import norm
 
 from nas.controllers import Controller, Problem, create
-from nas.controllers.beliefs import ALIKE
+from nas.controllers.beliefs import EXPECTED
 from nas.controllers.lessons import lessons
 from nas.controllers.meta import MetaController
 from nas.controllers.prior import fit
@@ -215,7 +215,7 @@ def test_what_a_dataset_is_like_decides_where_it_matters() -> None:
         assert prior.described == (not shuffled)
         expectation = prior.towards({"kind": kind, "unknown": 1.0})
         mish, tanh = (
-            expectation.means(prior.columns.encode([{**c, "b": b} for c in everything()[::6]]))[0][ALIKE]
+            expectation.means(prior.columns.encode([{**c, "b": b} for c in everything()[::6]]))[0][EXPECTED]
             for b in ("mish", "tanh")
         )
         return float(np.mean(mish - tanh))

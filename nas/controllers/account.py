@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.controllers.base import Explanation, Problem
-from nas.controllers.beliefs import ALIKE, AVERAGE, FIRST
+from nas.controllers.beliefs import EXPECTED, FIRST
 from nas.controllers.candidates import Pool
 from nas.controllers.resemblance import FEWEST_DATASETS, agreement
 from nas.readable import counted
@@ -68,16 +68,16 @@ def _shares(expectation: Expectation, pool: Pool, parts: Sequence[Part]) -> np.n
     T = expectation.tasks
     group, hierarchy = pool.fixed, expectation.prior.hierarchy
     assert hierarchy is not None, "who has lessons has a hierarchy of them"
-    best = np.argsort(-group.means[AVERAGE], kind="stable")[:FAVOURITES]
+    best = np.argsort(-group.means[EXPECTED], kind="stable")[:FAVOURITES]
     said = np.abs(hierarchy.parts(group.X[best])).sum(axis=1)
-    average, alike = (_divided(np.abs(expectation.weights[row]) * said) for row in (AVERAGE, ALIKE))
+    together = _divided(np.abs(expectation.weights[EXPECTED]) * said)
     found = np.zeros(T)
     for part in parts:
         weight = part.weight * max(part.belief.trust, 0.0)
         if weight and part.belief.mean >= FIRST:
             found[part.belief.mean - FIRST] += weight
         elif weight:
-            found += weight * (alike if part.belief.mean == ALIKE else average)
+            found += weight * together
     return found
 
 

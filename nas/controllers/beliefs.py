@@ -1,8 +1,8 @@
 """Ways of believing history, and how probable each is before a search: learned from history itself.
 
-The kinds are those of the controller study (H2): the average of all with small or large deviations, free or in the
-directions in which past tasks deviate; one past task alone; nothing. To them come what datasets that are alike say, and
-history turned upside down.
+The kinds are those of the controller study (H2): what all say of a dataset like this one, with small or large
+deviations, free or in the directions in which past tasks deviate; one past task alone; nothing. To them comes history
+turned upside down.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from nas.surrogate import Belief, Candidates, Hierarchy, LeftOut, Observations, correlation, evidence
 
 ROUGH = (0.5, 1.0, 2.0)
-AVERAGE, ALIKE, FIRST = 0, 1, 2  # rows of the means: all, those that are alike, the first past task
+EXPECTED, FIRST = 0, 1  # rows of the means: of a new task, of the first past one
 TASK, SCRATCH, AGAINST = "like one", "own trainings", "the contrary"
 UNTAUGHT = "own trainings, smooth as usual"  # what history taught of the columns may be wrong, too
 HISTORY = ((1.0, False, 0.15), (1.0, True, 0.15), (1.0, False, 0.5), (1.0, True, 0.5), (0.5, True, 0.5))  # w, a, r
@@ -29,38 +29,33 @@ EPISODE = 20  # records of a past task that stand for a search of it
 EPISODES = 120  # at most
 
 
-def kinds(described: bool) -> dict[str, float]:
+def kinds() -> dict[str, float]:
     """Returns the kinds of belief and their masses before history is asked, summing to 1."""
-    rows = ("average", "alike") if described else ("average",)
-    names = [f"{row} {i}" for row in rows for i in range(len(HISTORY))]
+    names = [f"history {i}" for i in range(len(HISTORY))]
     found = {name: MASSES["history"] / len(names) for name in names}
     return found | {kind: MASSES[kind] for kind in (DIRECTIONS, TASK, SCRATCH, UNTAUGHT)}
 
 
-def beliefs(tasks: int, described: bool, masses: Mapping[str, float], same: Sequence[int] = ()) -> list[Belief]:
+def beliefs(shares: np.ndarray, masses: Mapping[str, float], same: Sequence[int] = ()) -> list[Belief]:
     """Returns all beliefs about a dataset; their masses sum to 1.
 
     Args:
-        tasks: T; without any only the scratch model is left.
-        described: Whether what is alike is known of this dataset.
+        shares: [T] how likely the dataset is like each past task, summing to 1; without any, only scratch is left.
         masses: By kind, as learned; kinds that are missing are divided among the rest.
         same: Past tasks that are this very dataset.
     """
-    if not tasks:
-        return [Belief(SCRATCH, 1.0, 0.0, AVERAGE, False, 1.0, ROUGH)]
-    found = []
-    for row, name in ((AVERAGE, "average"), (ALIKE, "alike")):
-        if row == AVERAGE or described:
-            found += [Belief(f"{name} {i}", 1.0, w, row, a, r, ROUGH) for i, (w, a, r) in enumerate(HISTORY)]
-    found.append(Belief(DIRECTIONS, 1.0, 0.0, AVERAGE, True, 0.5, ROUGH))
-    found += [Belief(TASK, 1.0 / tasks, 1.0, FIRST + t, False, 0.3, (2.0,)) for t in range(tasks)]
-    found.append(Belief(SCRATCH, 1.0, 0.0, AVERAGE, False, 1.0, ROUGH))
-    found.append(Belief(UNTAUGHT, 1.0, 0.0, AVERAGE, False, 1.0, ROUGH, kernel=1))
-    usual = kinds(described)
+    if not len(shares):
+        return [Belief(SCRATCH, 1.0, 0.0, EXPECTED, False, 1.0, ROUGH)]
+    found = [Belief(f"history {i}", 1.0, w, EXPECTED, a, r, ROUGH) for i, (w, a, r) in enumerate(HISTORY)]
+    found.append(Belief(DIRECTIONS, 1.0, 0.0, EXPECTED, True, 0.5, ROUGH))
+    found += [Belief(TASK, share, 1.0, FIRST + t, False, 0.3, (2.0,)) for t, share in enumerate(shares.tolist())]
+    found.append(Belief(SCRATCH, 1.0, 0.0, EXPECTED, False, 1.0, ROUGH))
+    found.append(Belief(UNTAUGHT, 1.0, 0.0, EXPECTED, False, 1.0, ROUGH, kernel=1))
+    usual = kinds()
     shares = [b.mass * masses.get(b.name, usual[b.name]) for b in found]
     total = sum(shares)
     found = [_with(b, (1.0 - CONTRARY) * share / total) for b, share in zip(found, shares, strict=True)]
-    found.append(Belief(AGAINST, CONTRARY, -1.0, AVERAGE, True, 0.5, ROUGH))
+    found.append(Belief(AGAINST, CONTRARY, -1.0, EXPECTED, True, 0.5, ROUGH))
     if same:
         found = [_with(b, (1.0 - AGAIN) * b.mass) for b in found]
         found += [Belief(TASK, AGAIN / len(same), 1.0, FIRST + t, False, 0.15, (2.0,)) for t in same]
@@ -78,7 +73,7 @@ def learned_masses(
 
     Expectation-maximisation over the kinds, with a Dirichlet prior worth ``STRENGTH`` families.
     """
-    usual = kinds(hierarchy.described)
+    usual = kinds()
     names = list(usual)
     rows, weights = [], []
     rng = np.random.default_rng([seed, 2])
@@ -100,15 +95,11 @@ def learned_masses(
 
 
 def stacked(
-    parts: np.ndarray, weights: np.ndarray, directions: np.ndarray, others: int | None = None
+    hierarchy: Hierarchy, parts: np.ndarray, weights: np.ndarray, directions: np.ndarray, others: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns ``means`` [2 + T, m] and D [directions, m] of parts [T, m], ``others`` of which are not zero.
-
-    Rows: the average of all, what those that are alike say, each past task's own.
-    """
-    W = weights.astype(parts.dtype)
-    D = (directions @ (weights[FIRST:] - weights[AVERAGE]) / np.sqrt(others or len(parts))).astype(parts.dtype)
-    return W @ parts, D @ parts
+    """Returns ``means`` [1 + T, m] and D [directions, m] of parts [T, m], those of all but ``others`` tasks zero."""
+    D = hierarchy.smoothness.own * directions / np.sqrt(others)
+    return weights.astype(parts.dtype) @ parts, D.astype(parts.dtype) @ parts
 
 
 def main_directions(own: np.ndarray) -> np.ndarray:
@@ -130,10 +121,8 @@ def _episode(
     """Log evidence of each kind for some records of a task, given what all other families say of them."""
     some = rng.permutation(len(out.rows))[:EPISODE]
     at = out.rows[some]
-    means, D = stacked(out.parts[:, some], out.weights, directions, out.others)
-    told = [b for b in beliefs(hierarchy.tasks, "alike 0" in names, {}) if b.name in names]
-    other = hierarchy.group != hierarchy.group[out.task]
-    told = [b for b in told if b.name != TASK or other[b.mean - FIRST]]
+    means, D = stacked(hierarchy, out.parts[:, some], out.weights, directions, out.others)
+    told = [b for b in beliefs(out.shares, {}) if b.name in names and b.mass > 0]
     n = len(at)
     k = np.array(
         [correlation(hierarchy.C[at], hierarchy.C[at], theta) for theta in (hierarchy.smoothness.theta, usual)]
@@ -142,8 +131,9 @@ def _episode(
     logs = evidence(told, seen)
     found = []
     for name in names:
-        each = [log for b, log in zip(told, logs, strict=True) if b.name == name]
-        found.append(float(np.logaddexp.reduce(each) - np.log(len(each))))
+        each = [(b.mass, log) for b, log in zip(told, logs, strict=True) if b.name == name]
+        mass = sum(m for m, _ in each)
+        found.append(float(np.logaddexp.reduce([log + np.log(m / mass) for m, log in each])))
     return found
 
 

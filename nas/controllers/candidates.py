@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.controllers.base import identity
+from nas.controllers.beliefs import EXPECTED
 from nas.surrogate import Candidates, correlation
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Pool:
         if not self._expectation.tasks:
             return group
         rng = np.random.default_rng([self._seed, 0, 1])
-        best = np.argsort(-group.means[:2].sum(axis=0), kind="stable")[:10]
+        best = np.argsort(-group.means[EXPECTED], kind="stable")[:10]
         near = [self._space.mutate(drawn[i], rng) for i in best for _ in range(NEIGHBOURS)]
         known = {identity(c) for c in drawn}
         new = [c for c in _distinct(near) if identity(c) not in known]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.controllers.beliefs import AVERAGE, FIRST, beliefs, learned_masses, main_directions, stacked
+from nas.controllers.beliefs import beliefs, learned_masses, main_directions, stacked
 from nas.controllers.elsewhere import translated
 from nas.controllers.lesson import Lesson
 from nas.controllers.lessons import ELSEWHERE, lessons
@@ -136,22 +136,22 @@ class Expectation:
     @cached_property
     def beliefs(self) -> list[Belief]:
         """The ways of believing history here; the masses sum to 1."""
-        return beliefs(self.tasks, self.described, self.prior.masses, self.same)
+        hierarchy = self.prior.hierarchy
+        shares = np.zeros(0) if hierarchy is None else hierarchy.shares(self.features)
+        return beliefs(shares, self.prior.masses, self.same)
 
     @cached_property
     def weights(self) -> np.ndarray:
-        """[2 + T, T] how much of what each lesson's records say is in each row of ``means``."""
+        """[1 + T, T] how much of what each lesson's records say is in each row of ``means``."""
         assert self.prior.hierarchy is not None, "without lessons nothing is weighed"
         return self.prior.hierarchy.weights(self.features)
 
     def means(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns ``means`` [2 + T, m] and D [T, m] at columns X [m, d].
-
-        Rows: the average of all, what those that are alike say, each lesson's own expectation.
-        """
+        """Returns ``means`` [1 + T, m], of this dataset and of each lesson's, and D [., m] at columns X [m, d]."""
         if self.prior.hierarchy is None:
-            return np.zeros((2, len(X)), dtype=np.float32), np.zeros((0, len(X)), dtype=np.float32)
-        return stacked(self.prior.hierarchy.parts(X), self.weights, self.prior.directions)
+            return np.zeros((1, len(X)), dtype=np.float32), np.zeros((0, len(X)), dtype=np.float32)
+        prior = self.prior
+        return stacked(prior.hierarchy, prior.hierarchy.parts(X), self.weights, prior.directions, self.tasks)
 
 
 def fit(problem: Problem, seed: int = 0) -> Prior:
@@ -195,9 +195,7 @@ def fit(problem: Problem, seed: int = 0) -> Prior:
     resemblance, hierarchy = learn(
         [lesson.metafeatures for lesson in taught], [lesson.group for lesson in taught], hierarchy
     )
-    weights = hierarchy.weights()
-    deviations = (weights[FIRST:] - weights[AVERAGE]) @ hierarchy.parts(_references(hierarchy.C))
-    directions = main_directions(deviations)
+    directions = main_directions(hierarchy.parts(_references(hierarchy.C)))
     masses = learned_masses(hierarchy, list(hierarchy.left_out()), directions, usual.theta, seed)
     return replace(
         empty,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
-from nas.surrogate import Hierarchy, LeftOut
+from nas.surrogate import Hierarchy
 
 FEWEST_DATASETS = 20  # for meta-features to pay: they mislead below 10 and help from 20 on (tabular study)
 FIT_RECORDS = 960  # for the weights of meta-features
@@ -71,7 +71,7 @@ def learn(
     gains, nearest = [], []
     for before, now in zip(plain.left_out(), described.left_out(), strict=True):
         z = plain.z[now.rows]
-        gains.append(agreement(_expected(now, 1), z) - agreement(_expected(before, 0), z))
+        gains.append(agreement(now.weights[0] @ now.parts, z) - agreement(before.weights[0] @ before.parts, z))
         nearest.append(described.likeness[now.task, plain.group != plain.group[now.task]].max())
     families = plain.group
     means = np.array([np.mean(np.array(gains)[families == f]) for f in np.unique(families)])
@@ -79,10 +79,6 @@ def learn(
     used = gain > max(error, 1e-6)
     found = Resemblance(names, table, used, float(np.quantile(nearest, 1.0 - FAR)), gain, error)
     return found, described if used else plain
-
-
-def _expected(out: LeftOut, row: int) -> np.ndarray:
-    return out.weights[row] @ out.parts
 
 
 def agreement(expected: np.ndarray, z: np.ndarray) -> float:

@@ -108,7 +108,7 @@ def replayed(past: Sequence[PastDataset], space: SearchSpace, places: Sequence[i
 
 
 def _played(past: PastDataset, lesson: Lesson, space: SearchSpace, prior: Prior) -> Tested:
-    from nas.controllers.beliefs import AVERAGE
+    from nas.controllers.beliefs import EXPECTED
     from nas.controllers.meta import MetaController
     from nas.space.measured import MeasuredSpace, identity
 
@@ -133,9 +133,8 @@ def _played(past: PastDataset, lesson: Lesson, space: SearchSpace, prior: Prior)
     seeds = [replace(problem, seed=seed) for seed in range(SEEDS)]
     warm = [played(MetaController(each, prior=prior)) for each in seeds]
     cold = [played(MetaController(each)) for each in seeds]
-    expectation = prior.towards(info.metafeatures)
-    means, _ = expectation.means(prior.columns.encode(lesson.choices))
-    order = np.argsort(-means[AVERAGE], kind="stable")[:EVALUATIONS]
+    means, _ = prior.towards({}).means(prior.columns.encode(lesson.choices))
+    order = np.argsort(-means[EXPECTED], kind="stable")[:EVALUATIONS]
     return Tested(
         name=info.name,
         family=info.family or info.name,
@@ -144,7 +143,7 @@ def _played(past: PastDataset, lesson: Lesson, space: SearchSpace, prior: Prior)
         average=tuple(regrets(scores[order], scores).tolist()),
         cold=_mean_regrets(cold, scores),
         error=doubt(tried, warm, cold),
-        described=expectation.described,
+        described=prior.towards(info.metafeatures).described,
     )
 
 

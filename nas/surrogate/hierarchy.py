@@ -16,6 +16,7 @@ from nas.surrogate.kernel import correlation
 from nas.surrogate.smoothness import Smoothness
 
 NOISIER = (0.0, 0.25, 0.5, 1.0)  # variance added to a task whose trainings tell less than those of the others
+FAINT = 1e-6  # likeness that is always left
 CHUNK = 4096  # candidates at a time
 
 
@@ -23,14 +24,15 @@ CHUNK = 4096  # candidates at a time
 class LeftOut:
     """One past task as a new one: its records' places ``rows`` [n], and what all tasks of other groups say of them.
 
-    ``parts`` [T, n] as ``Hierarchy.parts`` gives them, those of the same group 0; ``weights`` [2 + T, T] as
-    ``Hierarchy.weights`` gives them; ``others``: the number of other tasks.
+    ``parts`` [T, n], ``weights`` [1 + T, T], ``shares`` [T] as ``Hierarchy`` gives them, parts and shares of the same
+    group 0; ``others``: the number of other tasks.
     """
 
     task: int
     rows: np.ndarray
     parts: np.ndarray
     weights: np.ndarray
+    shares: np.ndarray
     others: int
 
 
@@ -98,17 +100,25 @@ class Hierarchy:
         return found
 
     def weights(self, features: np.ndarray | None = None, present: np.ndarray | None = None) -> np.ndarray:
-        """Returns W [2 + T, T]: W parts are the expected scores of a task of which is known ...
+        """Returns W [1 + T, T]: W parts are the expected scores of a new task and of every past one.
 
-        ... nothing (it could be like any); its ``features`` [p]; that it is task t. Of all tasks, or as if there were
-        only those ``present`` (indices).
+        Args:
+            features: [p] of the new one; None if nothing is known of it: it could be like any.
+            present: Indices of the tasks it could be like; all if None.
         """
-        s, T = self.smoothness, self.tasks
-        there = np.ones(T, dtype=bool) if present is None else np.isin(np.arange(T), present)
-        any_one = self.likeness[there].mean(axis=0)
-        new = any_one if features is None else s.likeness(features[None], self.features)[0]
-        each = np.where(there[:, None], s.alike * self.likeness + s.own * np.eye(T), s.alike * any_one)
-        return s.common + np.concatenate([s.alike * np.array([any_one, new]), each])
+        s = self.smoothness
+        if features is None:
+            new = self.likeness[slice(None) if present is None else present].mean(axis=0)
+        else:
+            new = s.likeness(features[None], self.features)[0]
+        return s.common + np.concatenate([s.alike * new[None], s.alike * self.likeness + s.own * np.eye(self.tasks)])
+
+    def shares(self, features: np.ndarray | None = None, present: np.ndarray | None = None) -> np.ndarray:
+        """Returns [T] how likely a task is like each of those ``present``, as its likeness k_T says; they sum to 1."""
+        there = np.ones(self.tasks, dtype=bool) if present is None else np.isin(np.arange(self.tasks), present)
+        alike = np.ones(self.tasks) if features is None else self.smoothness.likeness(features[None], self.features)[0]
+        alike = np.where(there, np.maximum(alike, FAINT), 0.0)
+        return alike / alike.sum()
 
     def nearest(self, features: np.ndarray) -> float:
         """Returns k_T of a task with ``features`` [p] to the one it is most like."""
@@ -157,7 +167,9 @@ class Hierarchy:
             present, starts = np.unique(self.owner[R], return_index=True)
             parts = np.zeros((self.tasks, len(own)))
             parts[present] = np.add.reduceat(K, starts, axis=0)
-            yield LeftOut(task, own, parts, self.weights(self.features[task], present), len(present))
+            features = self.features[task]
+            weights, shares = self.weights(features, present), self.shares(features, present)
+            yield LeftOut(task, own, parts, weights, shares, len(present))
 
     def _factor(self) -> np.ndarray:
         s = self.smoothness
