@@ -52,9 +52,9 @@ def beliefs(shares: np.ndarray, masses: Mapping[str, float], same: Sequence[int]
     found.append(Belief(SCRATCH, 1.0, 0.0, EXPECTED, False, 1.0, ROUGH))
     found.append(Belief(UNTAUGHT, 1.0, 0.0, EXPECTED, False, 1.0, ROUGH, kernel=1))
     usual = kinds()
-    shares = [b.mass * masses.get(b.name, usual[b.name]) for b in found]
-    total = sum(shares)
-    found = [_with(b, (1.0 - CONTRARY) * share / total) for b, share in zip(found, shares, strict=True)]
+    amounts = [b.mass * masses.get(b.name, usual[b.name]) for b in found]
+    total = sum(amounts)
+    found = [_with(b, (1.0 - CONTRARY) * amount / total) for b, amount in zip(found, amounts, strict=True)]
     found.append(Belief(AGAINST, CONTRARY, -1.0, EXPECTED, True, 0.5, ROUGH))
     if same:
         found = [_with(b, (1.0 - AGAIN) * b.mass) for b in found]

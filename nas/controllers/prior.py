@@ -38,7 +38,7 @@ ENOUGH = 3  # datasets searched in this space, from which on those of other spac
 
 
 @dataclass(frozen=True)
-class Taught:
+class LessonInfo:
     """What is kept of a lesson: whose, the last of how many trainings was when, what was best, first the best."""
 
     name: str
@@ -49,6 +49,20 @@ class Taught:
     trainings: int
     winners: tuple[Choices, ...]
     here: bool
+
+    @classmethod
+    def of(cls, lesson: Lesson) -> LessonInfo:
+        """Returns what is kept of a lesson."""
+        return cls(
+            name=lesson.name,
+            fingerprint=lesson.fingerprint,
+            group=lesson.group,
+            metafeatures=dict(lesson.metafeatures),
+            created=lesson.created,
+            trainings=len(lesson),
+            winners=lesson.winners(WINNERS),
+            here=lesson.here,
+        )
 
 
 @dataclass(frozen=True)
@@ -69,7 +83,7 @@ class Prior:
 
     space: str
     columns: Steps
-    lessons: tuple[Taught, ...]
+    lessons: tuple[LessonInfo, ...]
     ignored: Mapping[str, str]
     smoothness: Smoothness
     hierarchy: Hierarchy | None
@@ -148,10 +162,10 @@ class Expectation:
 
     def means(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns ``means`` [1 + T, m], of this dataset and of each lesson's, and D [., m] at columns X [m, d]."""
-        if self.prior.hierarchy is None:
+        hierarchy = self.prior.hierarchy
+        if hierarchy is None:
             return np.zeros((1, len(X)), dtype=np.float32), np.zeros((0, len(X)), dtype=np.float32)
-        prior = self.prior
-        return stacked(prior.hierarchy, prior.hierarchy.parts(X), self.weights, prior.directions, self.tasks)
+        return stacked(hierarchy, hierarchy.parts(X), self.weights, self.prior.directions, self.tasks)
 
 
 def fit(problem: Problem, seed: int = 0) -> Prior:
@@ -162,24 +176,14 @@ def fit(problem: Problem, seed: int = 0) -> Prior:
         seed: Decides which records stand for all where there are too many.
     """
     space = problem.space
-    found, ignored = lessons(problem)
-    here = [lesson for lesson in found if lesson.here]
-    away = [lesson for lesson in found if not lesson.here]
-    if len(here) >= ENOUGH:
-        ignored |= {lesson.name: ELSEWHERE for lesson in away}
-        away = []
-    if len(here) > MOST_LESSONS:
-        largest = sorted(here, key=lambda lesson: -len(lesson))
-        ignored |= {lesson.name: f"{MOST_LESSONS} others have more trainings" for lesson in largest[MOST_LESSONS:]}
-        kept = {id(lesson) for lesson in largest[:MOST_LESSONS]}
-        here = [lesson for lesson in here if id(lesson) in kept]
+    here, away, ignored = _asked(problem)
     known = [c for lesson in here for c in lesson.choices]
     columns = Steps.of(space.decisions(), known)
     foreign, silent = translated(away, problem, seed)
     ignored |= silent
     taught = [*here, *foreign]
     usual = Smoothness.usual(columns.base)
-    names = tuple(_kept(lesson) for lesson in taught)
+    names = tuple(LessonInfo.of(lesson) for lesson in taught)
     empty = Prior(space.name, columns, names, ignored, usual, None, {}, None, np.zeros((0, 0)))
     if not taught:
         return empty
@@ -188,7 +192,7 @@ def fit(problem: Problem, seed: int = 0) -> Prior:
     if patternless:
         ignored |= {taught[t].name: "scores without a pattern" for t in patternless}
         taught = [lesson for t, lesson in enumerate(taught) if t not in patternless]
-        empty = replace(empty, lessons=tuple(_kept(lesson) for lesson in taught), ignored=ignored)
+        empty = replace(empty, lessons=tuple(LessonInfo.of(lesson) for lesson in taught), ignored=ignored)
         if not taught:
             return empty
         hierarchy = _hierarchy(taught, columns, seed)
@@ -205,6 +209,22 @@ def fit(problem: Problem, seed: int = 0) -> Prior:
         resemblance=resemblance,
         directions=directions,
     )
+
+
+def _asked(problem: Problem) -> tuple[list[Lesson], list[Lesson], dict[str, str]]:
+    """Lessons of this space and of others that are asked, and why the rest is not, by name."""
+    found, ignored = lessons(problem)
+    here = [lesson for lesson in found if lesson.here]
+    away = [lesson for lesson in found if not lesson.here]
+    if len(here) >= ENOUGH:
+        ignored |= {lesson.name: ELSEWHERE for lesson in away}
+        away = []
+    if len(here) > MOST_LESSONS:
+        largest = sorted(here, key=lambda lesson: -len(lesson))
+        ignored |= {lesson.name: f"{MOST_LESSONS} others have more trainings" for lesson in largest[MOST_LESSONS:]}
+        kept = {id(lesson) for lesson in largest[:MOST_LESSONS]}
+        here = [lesson for lesson in here if id(lesson) in kept]
+    return here, away, ignored
 
 
 def _hierarchy(taught: Sequence[Lesson], columns: Steps, seed: int) -> Hierarchy:
@@ -234,16 +254,3 @@ def _patternless(hierarchy: Hierarchy) -> set[int]:
 def _references(C: np.ndarray) -> np.ndarray:
     unique = np.unique(C, axis=0)
     return unique[np.unique(np.linspace(0, len(unique) - 1, REFERENCES).round().astype(int))]
-
-
-def _kept(lesson: Lesson) -> Taught:
-    return Taught(
-        name=lesson.name,
-        fingerprint=lesson.fingerprint,
-        group=lesson.group,
-        metafeatures=dict(lesson.metafeatures),
-        created=lesson.created,
-        trainings=len(lesson),
-        winners=lesson.winners(WINNERS),
-        here=lesson.here,
-    )

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nas.controllers.files import content, put, require, worked_with
-from nas.controllers.prior import Prior, Taught, fit
+from nas.controllers.prior import LessonInfo, Prior, fit
 from nas.controllers.resemblance import Resemblance
 from nas.encoding import STEPS, Steps
 from nas.errors import HistoryError, NasError
@@ -34,7 +34,7 @@ KEPT = 48  # priors in one folder, the latest; each is about a megabyte
 
 _RESEMBLANCE = ("near", "gain", "error")
 _WORDS = ("format", "space", "columns", "lessons", "ignored", "variances", "alike", "masses", "resemblance", "arrays")
-_TAUGHT = {
+_LESSON = {
     "name": str,
     "fingerprint": str,
     "group": str,
@@ -158,9 +158,10 @@ def _prior(words: Mapping[str, Any], given: Mapping[str, np.ndarray]) -> Prior:
     require(set(words) == set(_WORDS), "its parts are others")
     arrays = {name: np.array(array, order="C") for name, array in given.items()}  # a file's own need not be aligned
     columns = Steps.from_dict(words["columns"])
-    d, lessons = len(columns.paths), tuple(map(_taught, words["lessons"]))
+    d, lessons = len(columns.paths), tuple(map(_lesson, words["lessons"]))
     T = len(lessons)
-    smoothness = Smoothness(_floats(arrays, "theta", d), *(_positive(v) for v in words["variances"]))
+    common, own, noise = (_positive(v) for v in words["variances"])
+    smoothness = Smoothness(_floats(arrays, "theta", d), common, own, noise)
     hierarchy, directions, p = None, np.zeros((0, 0)), 0
     if "C" in arrays:
         N = len(_floats(arrays, "z", None))
@@ -202,14 +203,14 @@ def _resemblance(words: Mapping[str, Any], arrays: Mapping[str, np.ndarray], T: 
     return Resemblance(names=names, known=known, used=used, **numbers)
 
 
-def _taught(words: Mapping[str, Any]) -> Taught:
-    require(set(words) == set(_TAUGHT), "a lesson has other parts")
-    require(all(type(words[name]) is kind for name, kind in _TAUGHT.items()), "a part of a lesson is of another kind")
+def _lesson(words: Mapping[str, Any]) -> LessonInfo:
+    require(set(words) == set(_LESSON), "a lesson has other parts")
+    require(all(type(words[name]) is kind for name, kind in _LESSON.items()), "a part of a lesson is of another kind")
     metafeatures = {_text(name): float(value) for name, value in words["metafeatures"].items()}
     winners = tuple(dict(choices) for choices in words["winners"])
     values = [value for choices in winners for value in choices.values()]
     require(bool(winners) and all(isinstance(v, str | int | float | None) for v in values), "a lesson has no winner")
-    return Taught(**{**words, "metafeatures": metafeatures, "winners": winners})
+    return LessonInfo(**{**words, "metafeatures": metafeatures, "winners": winners})
 
 
 def _floats(arrays: Mapping[str, np.ndarray], name: str, *shape: int | None) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.linalg import cho_solve
 
 from nas.surrogate.kernel import correlation
-from nas.surrogate.smoothness import Smoothness
+from nas.surrogate.smoothness import Smoothness, inverse_of
 
 NOISIER = (0.0, 0.25, 0.5, 1.0)  # variance added to a task whose trainings tell less than those of the others
 FAINT = 1e-6  # likeness that is always left
@@ -132,7 +132,7 @@ class Hierarchy:
     @cached_property
     def inverse(self) -> np.ndarray:
         """B = A^-1, [N, N]."""
-        return cho_solve((self._factor(), True), np.eye(len(self.z)), check_finite=False)
+        return inverse_of(self._factor())
 
     def evidence(self) -> np.ndarray:
         """Returns [T] log p(a task's scores | all other tasks) - log p(they are noise): below 0 noise is likelier.
