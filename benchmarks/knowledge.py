@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.knowledge [--pack PACK.parquet] --out FILE.json``
 
-Leave one family out: what is known of all others puts the architectures that every dataset was measured on in order.
+A tenth of the families at a time is left out: what is known of the others puts the architectures that every dataset was
+measured on in order.
 First pick, and best of three: regret = (best - picked) / (best - median) of the target's scores, clipped at 4.
 Rank correlation: of the order with those scores. Side by side: a random order, the default network alone, the best
 average rank over history, the prior, and the prior with meta-features shuffled over datasets. Gains over average rank
@@ -28,6 +29,7 @@ from nas.record import PastDataset
 from nas.surrogate import normal_scores
 from search_spaces import tabular
 
+FOLDS = 10
 SHUFFLES = 2
 ORDERS = 100  # random ones
 CLIP = 4.0
@@ -66,18 +68,18 @@ def measure(past: Sequence[PastDataset]) -> dict[str, dict]:
     scores = np.array([[shared(p)[j] for j in range(SHARED)] for p in past])  # [t, SHARED]
     families = np.array([p.info.family for p in past])
     ranks = np.array([normal_scores(row) for row in scores])
-    others = [np.flatnonzero(families != family) for family in families]
+    folds = _folds(families)
     true = [p.info.metafeatures for p in past]
     rng = np.random.default_rng(0)
     orders = [rng.permutation(len(past)) for _ in range(SHUFFLES)]
     default = -np.arange(SHARED, dtype=float)  # it is number 0; what follows it means nothing
-    expected = {
+    orderings = {
         "default network": [np.tile(default, (len(past), 1))],
-        "average rank": [np.array([ranks[rest].mean(axis=0) for rest in others])],
-        "prior": [_expected(past, others, true)],
-        "prior, shuffled": [_expected(past, others, [true[i] for i in order]) for order in orders],
+        "average rank": [np.array([ranks[folds != fold].mean(axis=0) for fold in folds])],
+        "prior": [expected(past, folds, true)],
+        "prior, shuffled": [expected(past, folds, [true[i] for i in order]) for order in orders],
     }
-    found = {name: _mean([_fared(each, scores) for each in several]) for name, several in expected.items()}
+    found = {name: _mean([_fared(each, scores) for each in several]) for name, several in orderings.items()}
     found["default network"] = {FIRST: found["default network"][FIRST]}
     chance = [_fared(rng.random(scores.shape), scores) for _ in range(ORDERS)]
     found = {"random": _mean(chance), **found}
@@ -88,23 +90,26 @@ def measure(past: Sequence[PastDataset]) -> dict[str, dict]:
     }
 
 
-def _expected(
-    past: Sequence[PastDataset], others: Sequence[np.ndarray], metafeatures: Sequence[Mapping[str, float]]
-) -> np.ndarray:
-    """[t, SHARED] what the prior of all other families expects of the shared architectures of each dataset."""
-    return np.array([expected(past, t, rest, metafeatures) for t, rest in enumerate(others)])
+def _folds(families: np.ndarray) -> np.ndarray:
+    """[t] in which fold each dataset is left out; those of one family in the same."""
+    names, family = np.unique(families, return_inverse=True)
+    return (np.random.default_rng(0).permutation(len(names)) % FOLDS)[family]
 
 
-def expected(
-    past: Sequence[PastDataset], target: int, rest: np.ndarray, metafeatures: Sequence[Mapping[str, float]]
-) -> np.ndarray:
-    """[SHARED] what the prior of the datasets ``rest`` expects of the target's shared architectures, by number."""
-    history = tuple(replace(past[i], info=replace(past[i].info, metafeatures=metafeatures[i])) for i in rest)
-    expectation = fit(Problem(space=tabular(), past=history)).towards(metafeatures[target])
-    asked = sorted((r for r in past[target].records if r.number < SHARED), key=lambda r: r.number)
-    means, _ = expectation.means(expectation.prior.columns.encode([r.choices for r in asked]))
-    trusted = [b for b in expectation.beliefs if b.trust > 0]
-    return sum((b.mass * b.trust * means[b.mean] for b in trusted), np.zeros(SHARED))
+def expected(past: Sequence[PastDataset], folds: np.ndarray, metafeatures: Sequence[Mapping[str, float]]) -> np.ndarray:
+    """[t, SHARED] what the prior of the other folds expects of the shared architectures, by number."""
+    described = [replace(p, info=replace(p.info, metafeatures=m)) for p, m in zip(past, metafeatures, strict=True)]
+    found = np.zeros((len(past), SHARED))
+    for fold in np.unique(folds):
+        history = tuple(p for p, of in zip(described, folds, strict=True) if of != fold)
+        prior = fit(Problem(space=tabular(), past=history))
+        for target in np.flatnonzero(folds == fold):
+            asked = sorted((r for r in past[target].records if r.number < SHARED), key=lambda r: r.number)
+            expectation = prior.towards(metafeatures[target])
+            means, _ = expectation.means(prior.columns.encode([r.choices for r in asked]))
+            trusted = [b for b in expectation.beliefs if b.trust > 0]
+            found[target] = np.sum([b.mass * b.trust * means[b.mean] for b in trusted], axis=0)
+    return found
 
 
 def _fared(expected: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:
