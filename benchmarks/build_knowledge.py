@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--datasets", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=60, help="datasets in all (%(default)s)")
+    parser.add_argument("--count", type=int, default=96, help="datasets in all (%(default)s)")
     parser.add_argument("--work", type=Path, help="where records are kept meanwhile (beside PACK)")
     options = parser.parse_args()
     work = options.work or options.out.with_suffix(".work.db")

@@ -39,7 +39,7 @@ from nas.training import HistoryPruner
 from nas.training.pruner import Curve
 
 ARMS = {"plain": None, "hyperband": "hyperband", "history": "history"}
-NAMES = ("concrete", "space_ga", "yeast", "mfeat_zernike")  # small, of families that the shipped knowledge lacks
+NAMES = ("concrete", "space_ga", "banana", "credit_g")  # small, of families that the shipped knowledge lacks
 ASIDE = 0.3
 ORDERS = 10  # of the candidates on record
 MANY = 1_000  # trials, more than any budget pays
