@@ -158,15 +158,13 @@ def on_gpu(turns: int, device: str, *, mlps: int = 256, cells: int = 5, rows: in
     many = lambda turn: trainings(digits, [mlp((64, 64))] * mlps, 10, 64, 100 * turn, device)  # noqa: E731
     name = f"{mlps} MLPs on {device}, against the plain loop there"
 
+    def of(batch: int) -> Callable[[int], list[Training]]:
+        return lambda turn: trainings(data, [conv_net(16, cells)], 1, batch, turn, device)
+
     def large() -> Row:
         case = f"NAS-Bench-201 network C=16, N={cells}, batches of 64 and 256, on {device}, against the plain loop"
-        makes = [partial(trainings, data, [conv_net(16, cells)], 1, batch, device=device) for batch in (64, 256)]
-        both = [
-            compared(
-                f"{case} in float32", lambda turn, make=make: make(seed=turn), plain, 1, turns, DEMANDED[10], device
-            )
-            for make in makes
-        ]
+        makes = [of(batch) for batch in (64, 256)]
+        both = [compared(f"{case} in float32", make, plain, 1, turns, DEMANDED[10], device) for make in makes]
         ratios = [each["value"] for each in both]
         return {**both[0], "value": min(ratios), "spread": [min(ratios), max(ratios)], "batches": both}
 
