@@ -30,8 +30,8 @@ from benchmarks.transfer import factory
 from nas.controllers import Controller, Problem
 from nas.metadataset import MetaDataset
 from nas.record import PastDataset
-from nas.space import Choices
-from nas.space.measured import MeasuredSpace, identity
+from nas.space import Choices, identity
+from nas.space.measured import MeasuredSpace
 
 OPERATIONS = tuple("abcdef")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))

@@ -35,8 +35,8 @@ from nas.errors import DataError
 from nas.metadataset import MetaDataset, shipped
 from nas.operations import BUILTIN, Operation
 from nas.record import DatasetInfo, Fidelity, Outcome, PastDataset, Record
-from nas.space import Choice, Choices, Op, SearchSpace, Value
-from nas.space.measured import MeasuredSpace, identity
+from nas.space import Choice, Choices, Op, SearchSpace, Value, identity
+from nas.space.measured import MeasuredSpace
 
 NEEDS = {
     "edge_op": ("source", "target"),

@@ -40,7 +40,7 @@ from nas.controllers import NAMES, Controller, Problem, create
 from nas.errors import DataError, NasError, SearchError, nearest
 from nas.metadataset import MetaDataset
 from nas.record import PastDataset, SearchInfo
-from nas.space.measured import identity
+from nas.space import identity
 
 CORRUPTIONS = ("none", "shuffle", "negate", "half")
 SMALL, SMALL_RECORDS, SMALL_EVALUATIONS = 200, 32, 60

@@ -23,7 +23,7 @@ from nas.controllers import Problem
 from nas.controllers.random import RandomController
 from nas.errors import DataError, SearchError
 from nas.metadataset import MetaDataset
-from nas.space.measured import identity
+from nas.space import identity
 
 OPS = ["none", "skip", "zero", "identity"]
 DECISIONS = [

@@ -22,13 +22,13 @@ from scipy.linalg import cho_solve, solve_triangular
 from scipy.special import ndtr, ndtri
 from scipy.stats import rankdata
 
-from nas.controllers.base import Explanation, Problem, generator, identity
+from nas.controllers.base import Explanation, Problem, generator
 from nas.encoding import decisions, matrix
+from nas.space import identity
 
 if TYPE_CHECKING:
-    from nas.controllers.base import Identity
     from nas.record import Record
-    from nas.space import Choices, SearchSpace
+    from nas.space import Choices, Identity, SearchSpace
 
 GRID = tuple(product((0.1, 0.2, 0.4, 0.8, 1.6), (0.001, 0.03, 0.2)))  # length, noise
 FEWEST = 5  # records a past task needs

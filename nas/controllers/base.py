@@ -25,14 +25,13 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 
 from nas.readable import counted, one_line
+from nas.space import identity
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from nas.record import PastDataset, Record
-    from nas.space import Choices, SearchSpace
-
-Identity = tuple[tuple[str, object], ...]
+    from nas.space import Choices, Identity, SearchSpace
 
 
 @dataclass(frozen=True)
@@ -180,11 +179,6 @@ class Told:
 def generator(problem: Problem, told: int) -> np.random.Generator:
     """Returns the generator of the ask that follows ``told`` records."""
     return np.random.default_rng([problem.seed, told])
-
-
-def identity(choices: Mapping[str, object]) -> Identity:
-    """Returns what two choices share exactly if they are the same, whatever the order of their decisions."""
-    return tuple(sorted(choices.items(), key=lambda item: item[0]))
 
 
 def unseen(candidates: Iterable[Choices], seen: set[Identity]) -> Choices | None:

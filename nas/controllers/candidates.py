@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.controllers.base import identity
 from nas.controllers.beliefs import EXPECTED
+from nas.space import identity
 from nas.surrogate import Candidates, correlation
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
-    from nas.controllers.base import Identity
     from nas.controllers.prior import Expectation, Prior
-    from nas.space import Choices, SearchSpace, Value
+    from nas.space import Choices, Identity, SearchSpace, Value
 
 WHOLE = 30_000  # choices a space may have to be looked at as a whole
 NEIGHBOURS = 10  # of each of the ten that history expects most of

@@ -21,10 +21,10 @@ import numpy as np
 from scipy.linalg import cho_solve
 from scipy.spatial.distance import cdist
 
-from nas.controllers.base import identity
 from nas.controllers.kept import Kept
 from nas.controllers.lessons import ELSEWHERE
 from nas.encoding import matrix, space_free
+from nas.space import identity
 from nas.surrogate import normal_scores
 
 if TYPE_CHECKING:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.controllers.base import Explanation, Problem, Told, fresh, generator, identity
+from nas.controllers.base import Explanation, Problem, Told, fresh, generator
+from nas.space import identity
 
 if TYPE_CHECKING:
-    from nas.controllers.base import Controller, Identity
+    from nas.controllers.base import Controller
     from nas.record import Record
-    from nas.space import Choices
+    from nas.space import Choices, Identity
 
 
 class EvolutionController:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from nas.controllers.files import content, put, worked_with
 from nas.controllers.lesson import Lesson
-from nas.metadataset.lazy import digest_of
+from nas.metadataset.lazy import digest_of_past
 
 if TYPE_CHECKING:
     from nas.controllers.base import Problem
@@ -47,7 +47,7 @@ class Kept:
             return make()
         own = repr((*self._space, past.info.fingerprint, part)).encode()
         path = self._folder / f"{hashlib.sha256(own).hexdigest()[:32]}{SUFFIX}"
-        key = repr((own, digest_of(past), self._with)).encode()
+        key = repr((own, digest_of_past(past), self._with)).encode()
         with suppress(OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
             taught = _read(content(path), key, past)
             with suppress(OSError):

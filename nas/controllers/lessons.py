@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from nas.controllers.base import identity
 from nas.controllers.curves import at_full_length
 from nas.controllers.kept import Kept
 from nas.controllers.lesson import Lesson
 from nas.metadataset.audit import families
 from nas.metadataset.lazy import count_of
+from nas.space import identity
 from nas.surrogate import normal_scores
 
 if TYPE_CHECKING:

@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.controllers.base import Explanation, Problem, Told, fresh, generator, identity
+from nas.controllers.base import Explanation, Problem, Told, fresh, generator
 from nas.controllers.candidates import WHOLE
 from nas.controllers.taught import taught
 from nas.encoding import Steps
+from nas.space import identity
 
 if TYPE_CHECKING:
     import torch

@@ -22,18 +22,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.controllers.account import account
-from nas.controllers.base import Explanation, Problem, Told, fresh, generator, identity
+from nas.controllers.base import Explanation, Problem, Told, fresh, generator
 from nas.controllers.candidates import Group, Pool, computation
 from nas.controllers.curves import at_full_length
 from nas.controllers.stored import prior_of
 from nas.errors import SearchError
+from nas.space import identity
 from nas.surrogate import Observations, Part, improvement, posterior, squash
 
 if TYPE_CHECKING:
-    from nas.controllers.base import Controller, Identity
+    from nas.controllers.base import Controller
     from nas.controllers.prior import Expectation, Prior
     from nas.record import Record
-    from nas.space import Choices
+    from nas.space import Choices, Identity
 
 RANDOM_START = 5  # evaluations without a model where there is no history, the default among them
 UNTESTED = 4  # trainings after which history must have been tested

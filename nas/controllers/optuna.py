@@ -19,13 +19,14 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from nas.controllers.base import Explanation, Problem, Told, fresh, generator, identity
+from nas.controllers.base import Explanation, Problem, Told, fresh, generator
 from nas.errors import SearchError
 from nas.record import Fidelity, Outcome, Record
+from nas.space import identity
 
 if TYPE_CHECKING:
-    from nas.controllers.base import Controller, Identity
-    from nas.space import Choices, SearchSpace
+    from nas.controllers.base import Controller
+    from nas.space import Choices, Identity, SearchSpace
 
 ATTEMPTS = 16  # proposals of a sampler that may repeat before a new choice is drawn at random
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from nas.controllers.base import Explanation, Problem, Told, fresh, generator, identity
+from nas.controllers.base import Explanation, Problem, Told, fresh, generator
+from nas.space import identity
 
 if TYPE_CHECKING:
     from nas.controllers.base import Controller

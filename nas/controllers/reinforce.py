@@ -21,18 +21,18 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from nas.controllers.base import Explanation, Problem, Told, fresh, generator, identity
+from nas.controllers.base import Explanation, Problem, Told, fresh, generator
 from nas.controllers.taught import taught
-from nas.space import Float, Integer
+from nas.space import Float, Integer, identity
 from nas.surrogate import normal_scores
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
-    from nas.controllers.base import Controller, Identity
+    from nas.controllers.base import Controller
     from nas.controllers.lesson import Lesson
     from nas.record import Record
-    from nas.space import Choices, SearchSpace, Value
+    from nas.space import Choices, Identity, SearchSpace, Value
     from nas.space.domain import Domain
 
 INTERVALS = 16  # of a decision whose values are too many to list

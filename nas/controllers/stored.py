@@ -23,7 +23,7 @@ from nas.controllers.prior import LessonInfo, Prior, fit
 from nas.controllers.resemblance import Resemblance
 from nas.encoding import STEPS, Steps
 from nas.errors import HistoryError, NasError
-from nas.metadataset.lazy import digest_of
+from nas.metadataset.lazy import digest_of_past
 from nas.surrogate import Hierarchy, Smoothness
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def path_of(problem: Problem) -> Path | None:
 def key_of(problem: Problem) -> str:
     """Returns a digest of all that decides the prior of a problem; its dataset and its seed do not."""
     words: list[object] = [FORMAT, STEPS, *worked_with(), problem.space.name, problem.space.fingerprint]
-    words += [(past.info.fingerprint, digest_of(past)) for past in problem.past]
+    words += [(past.info.fingerprint, digest_of_past(past)) for past in problem.past]
     return hashlib.sha256(repr(words).encode()).hexdigest()[:32]
 
 

@@ -110,7 +110,8 @@ def replayed(past: Sequence[PastDataset], space: SearchSpace, places: Sequence[i
 def _played(past: PastDataset, lesson: Lesson, space: SearchSpace, prior: Prior) -> Tested:
     from nas.controllers.beliefs import EXPECTED
     from nas.controllers.meta import MetaController
-    from nas.space.measured import MeasuredSpace, identity
+    from nas.space import identity
+    from nas.space.measured import MeasuredSpace
 
     measured = MeasuredSpace(space, lesson.choices)
     places = {identity(choices): row for row, choices in enumerate(lesson.choices)}
@@ -179,7 +180,7 @@ def _mean_regrets(found: Sequence[Sequence[int]], scores: np.ndarray) -> tuple[f
 def _lesson(past: PastDataset, space: SearchSpace) -> Lesson | None:
     """What was trained on a dataset in this space, every choice once; None where that is too little to play."""
     from nas.controllers.lessons import lessons
-    from nas.space.measured import identity
+    from nas.space import identity
 
     found, _ = lessons(Problem(space, past=(past,)))
     if not found or not found[0].here:

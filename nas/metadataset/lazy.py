@@ -149,7 +149,7 @@ def stored(
     return list[PastDataset](found)
 
 
-def digest_of(past: PastDataset) -> str:
+def digest_of_past(past: PastDataset) -> str:
     """Returns what two past datasets share exactly if their descriptions and their records are equal.
 
     Of what lies in a database it is known without reading the records.

@@ -13,6 +13,7 @@ from nas.errors import SpaceError
 from nas.space.domain import Domain, Value
 
 Choices = dict[str, Value]
+Identity = tuple[tuple[str, object], ...]
 Decide = Callable[[str, Domain], Value]
 Polynomial = dict[frozenset[tuple[str, int]], float]  # shared decisions that are active, with their value -> choices
 
@@ -25,6 +26,11 @@ class Decision:
     domain: Domain
     then: Mapping[Value, tuple[Decision, ...]]
     shared: bool = False  # may be met several times in one walk; it is taken once
+
+
+def identity(choices: Mapping[str, object]) -> Identity:
+    """Returns what two choices share exactly if they are the same, whatever the order of their decisions."""
+    return tuple(sorted(choices.items(), key=lambda item: item[0]))
 
 
 def walk(tree: tuple[Decision, ...], decide: Decide) -> Choices:

@@ -11,21 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.architecture import Architecture
+from nas.space.decisions import identity
 from nas.space.space import SearchSpace
 
 if TYPE_CHECKING:
     import optuna
 
-    from nas.space.decisions import Choices
+    from nas.space.decisions import Choices, Identity
 
 ATTEMPTS = 32  # mutations that may leave the table before the nearest measured choice takes their place
-
-Identity = tuple[tuple[str, object], ...]
-
-
-def identity(choices: Mapping[str, object]) -> Identity:
-    """Returns what two choices share exactly if they are the same."""
-    return tuple(sorted(choices.items()))
 
 
 class MeasuredSpace(SearchSpace):
