@@ -59,7 +59,9 @@ def test_meta_features_that_say_nothing_are_switched_off_and_that_is_said() -> N
     expectation = prior.towards(told)
     assert expectation.features is None
     notes = account(Problem(small_space(), past=past, metafeatures=told), prior).notes
-    assert any("is not used: it foretold no more than the average of all (correlation" in note for note in notes)
+    assert any(
+        "is not used: it foretold no more than the average of all, or than chance (gain" in note for note in notes
+    )
 
 
 def test_a_dataset_far_from_all_and_a_short_history_fall_back_to_the_average_and_say_so() -> None:
@@ -68,11 +70,12 @@ def test_a_dataset_far_from_all_and_a_short_history_fall_back_to_the_average_and
     near = Problem(small_space(), past=past, metafeatures={"kind": 1.1})
     prior = fit(near)
     assert prior.towards(near.metafeatures).described
-    assert any("is used (correlation" in note for note in account(near, prior).notes)
+    assert any("is used (gain" in note for note in account(near, prior).notes)
     unknown = prior.towards({"another": 1.0})
     np.testing.assert_array_equal(unknown.weights, prior.towards({}).weights)
     assert any(
-        "unlike every past one" in note for note in account(replace(near, metafeatures={"another": 1.0}), prior).notes
+        "of this one it is not known" in note
+        for note in account(replace(near, metafeatures={"another": 1.0}), prior).notes
     )
     few = replace(near, past=past[: FEWEST_DATASETS - 1])
     assert any(f"from {FEWEST_DATASETS} past datasets on" in note for note in account(few).notes)

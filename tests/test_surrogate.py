@@ -80,7 +80,9 @@ def test_expectations_are_the_conditional_means_of_the_joint_gaussian(make: Call
     rows = {0: s.common + alike.mean(axis=0), 1: s.common + s.alike * likeness(h, new[None])[0]}
     for told, row in rows.items():
         expected = [(Kq * each[h.owner]) @ solved for each in (row, *between)]
-        np.testing.assert_allclose(h.weights(new if told else None) @ h.parts(Q), expected, atol=1e-5)
+        np.testing.assert_allclose(
+            np.concatenate([h.expected(new if told else None)[None], h.each]) @ h.parts(Q), expected, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("make", [hierarchy, described])
@@ -91,10 +93,9 @@ def test_leaving_a_group_out_is_fitting_without_it(make: Callable[[], Hierarchy]
         kept = np.flatnonzero(h.group != h.group[out.task])
         owner = np.searchsorted(kept, h.owner[rest])
         fewer = Hierarchy.of(h.C[rest], h.z[rest], owner, h.group[kept], h.smoothness, h.features[kept])
-        expected = fewer.weights(h.features[out.task]) @ fewer.parts(h.C[out.rows])
-        found = out.weights @ out.parts
-        np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
-        np.testing.assert_allclose(found[1 + kept], expected[1:], atol=1e-5)
+        parts = fewer.parts(h.C[out.rows])
+        np.testing.assert_allclose(out.expected @ out.parts, fewer.expected(h.features[out.task]) @ parts, atol=1e-5)
+        np.testing.assert_allclose(h.each[kept] @ out.parts, fewer.each @ parts, atol=1e-5)
         np.testing.assert_allclose(out.shares[kept], fewer.shares(h.features[out.task]))
         assert out.others == len(kept)
         gone = h.group == h.group[out.task]
@@ -113,10 +114,10 @@ def test_features_that_tell_tasks_apart_are_found() -> None:
     z = np.where(kind[owner] == 1, 1.0, -1.0) * (2.0 * C[:, 0] - 1.0) + 0.3 * rng.normal(size=len(owner))
     features = np.column_stack([kind - 0.5 + 0.1 * rng.normal(size=20), rng.normal(size=20)])
     plain = Smoothness.fit(C, z, owner, np.full(6, 0.5 / 6))
-    found = plain.described(C, z, owner, features)
+    found = plain.with_features(C, z, owner, features)
     assert found.weights[0] > 2 * found.weights[1]
     assert found.alike > 2 * found.own
-    shuffled = plain.described(C, z, owner, features[rng.permutation(20)])
+    shuffled = plain.with_features(C, z, owner, features[rng.permutation(20)])
     assert shuffled.alike < shuffled.own
 
 

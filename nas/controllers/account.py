@@ -46,7 +46,11 @@ def account(
     own = max(0.0, 1.0 - sum(weights.values()))
     notes = _about_history(prior)
     course = {n: trust(parts(n)) for n in (0, *MILESTONES) if n < len(told)} | {len(told): trust(now)}
-    notes += [_about_likeness(expectation), *_about_trust(course, now), *_about_worth(expectation, told.records)]
+    notes += [
+        _about_likeness(problem, expectation),
+        *_about_trust(course, now),
+        *_about_worth(expectation, told.records),
+    ]
     if expectation.same:
         what = "a dataset with many of these rows" if problem.kin else "this very dataset"
         notes.append(f"{what} has been searched before: its winner is tried first")
@@ -70,7 +74,7 @@ def _shares(expectation: Expectation, pool: Pool, parts: Sequence[Part]) -> np.n
     assert hierarchy is not None, "who has lessons has a hierarchy of them"
     best = np.argsort(-group.means[EXPECTED], kind="stable")[:FAVOURITES]
     said = np.abs(hierarchy.parts(group.X[best])).sum(axis=1)
-    together = _divided(np.abs(expectation.weights[EXPECTED]) * said)
+    together = _divided(np.abs(expectation.weights) * said)
     found = np.zeros(T)
     for part in parts:
         weight = part.weight * max(part.belief.trust, 0.0)
@@ -108,18 +112,23 @@ def about_likeness(prior: Prior) -> str:
         return f"what a dataset is like is taken into account from {FEWEST_DATASETS} past datasets on"
     if found is None:
         return "what a dataset is like is not used: the past datasets have no meta-features that tell them apart"
-    gain = f"correlation {found.gain:+.3f} ±{found.error:.3f} on past datasets"
+    gain = f"gain in correlation {found.gain:+.3f}, standard error {found.error:.3f}, on past datasets"
     if not prior.described:
-        return f"what a dataset is like is not used: it foretold no more than the average of all ({gain})"
+        return (
+            f"what a dataset is like is not used: it foretold no more than the average of all, or than chance ({gain})"
+        )
     assert prior.hierarchy is not None, "what is used was learned from lessons"
     loud = [found.names[i] for i in np.argsort(-prior.hierarchy.smoothness.weights, kind="stable")[:3]]
     return f"what a dataset is like is used ({gain}); it shows most in {', '.join(loud).replace('_', ' ')}"
 
 
-def _about_likeness(expectation: Expectation) -> str:
-    if expectation.prior.described and not expectation.described:
-        return "what a dataset is like is not used: this one is unlike every past one"
-    return about_likeness(expectation.prior)
+def _about_likeness(problem: Problem, expectation: Expectation) -> str:
+    prior = expectation.prior
+    if prior.resemblance is None or not prior.described or expectation.described:
+        return about_likeness(prior)
+    if prior.resemblance.features(problem.metafeatures) is None:
+        return "what a dataset is like is not used: of this one it is not known"
+    return "what a dataset is like is not used: this one is unlike every past one"
 
 
 def _about_trust(course: Mapping[int, float], now: Sequence[Part]) -> list[str]:

@@ -95,9 +95,14 @@ def learned_masses(
 
 
 def stacked(
-    hierarchy: Hierarchy, parts: np.ndarray, weights: np.ndarray, directions: np.ndarray, others: int
+    hierarchy: Hierarchy, parts: np.ndarray, expected: np.ndarray, directions: np.ndarray, others: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns ``means`` [1 + T, m] and D [directions, m] of parts [T, m], those of all but ``others`` tasks zero."""
+    """Returns ``means`` [1 + T, m] and D [directions, m] of parts [T, m], those of all but ``others`` tasks zero.
+
+    Args:
+        expected: [T] of the new task, as ``Hierarchy.expected`` gives it.
+    """
+    weights = np.concatenate([expected[None], hierarchy.each])
     D = hierarchy.smoothness.own * directions / np.sqrt(others)
     return weights.astype(parts.dtype) @ parts, D.astype(parts.dtype) @ parts
 
@@ -121,7 +126,7 @@ def _episode(
     """Log evidence of each kind for some records of a task, given what all other families say of them."""
     some = rng.permutation(len(out.rows))[:EPISODE]
     at = out.rows[some]
-    means, D = stacked(hierarchy, out.parts[:, some], out.weights, directions, out.others)
+    means, D = stacked(hierarchy, out.parts[:, some], out.expected, directions, out.others)
     told = [b for b in beliefs(out.shares, {}) if b.name in names and b.mass > 0]
     n = len(at)
     k = np.array(

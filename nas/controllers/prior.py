@@ -34,6 +34,7 @@ FEWEST_FIT = 3  # of a lesson, so that where there are many, some are not asked 
 REFERENCES = 400  # candidates at which the preferences of datasets are compared
 WINNERS = 20  # of each dataset, kept as candidates for others
 JUDGED = 25  # trainings from which on a lesson must show a pattern
+ROUNDING = 1e-6  # of a likeness
 ENOUGH = 3  # datasets searched in this space, from which on those of other spaces are not asked
 
 
@@ -113,7 +114,7 @@ class Prior:
         features = None
         if self.resemblance is not None and self.hierarchy is not None and self.resemblance.used:
             features = self.resemblance.features(metafeatures)
-            if features is not None and self.hierarchy.nearest(features) < self.resemblance.near:
+            if features is not None and self.hierarchy.nearest(features) < self.resemblance.near - ROUNDING:
                 features = None
         past = list(dict.fromkeys(lesson.fingerprint for lesson in self.lessons))
         known = [i for i, lesson in enumerate(self.lessons) if lesson.fingerprint in same]
@@ -156,9 +157,9 @@ class Expectation:
 
     @cached_property
     def weights(self) -> np.ndarray:
-        """[1 + T, T] how much of what each lesson's records say is in each row of ``means``."""
+        """[T] how much of what each lesson's records say is in what is expected of this dataset."""
         assert self.prior.hierarchy is not None, "without lessons nothing is weighed"
-        return self.prior.hierarchy.weights(self.features)
+        return self.prior.hierarchy.expected(self.features)
 
     def means(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns ``means`` [1 + T, m], of this dataset and of each lesson's, and D [., m] at columns X [m, d]."""

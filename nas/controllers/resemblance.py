@@ -1,8 +1,9 @@
 """Whether meta-features tell which datasets are alike, asked of datasets on which much was trained.
 
 Datasets with like meta-features want like architectures: a covariance of tasks (``nas.surrogate``), its weights learned
-from past scores. Whether it foretells more than the average of all is asked of history, one family left out at a time;
-where it does not, meta-features are not used.
+from past scores. Whether it foretells more than the average of all is asked of history, the records of one family left
+out at a time. The weights have seen them, so it must also foretell more than the same meta-features, dealt out anew
+among the datasets and weighed in the same way. Where it does not, meta-features are not used.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from nas.surrogate import Hierarchy
 
 FEWEST_DATASETS = 20  # for meta-features to pay: they mislead below 10 and help from 20 on (tabular study)
 FIT_RECORDS = 960  # for the weights of meta-features
+SURE = 2.0  # standard errors that the gain must have
 FAR = 0.95  # a dataset less like its nearest than this share of past ones were is like none
 
 
@@ -29,7 +31,8 @@ class Resemblance:
         known: [T, p] those of the past datasets, NaN where unknown.
         used: Whether they are worth anything.
         near: Likeness k_T to its nearest that a dataset must have, or it is like none.
-        gain: Mean gain of correlation with the truth over the average of all, over left-out families.
+        gain: Mean gain of correlation with the truth, over left-out families: over the average of all, or over
+            meta-features dealt out anew, whichever is less.
         error: Its standard error.
     """
 
@@ -43,7 +46,9 @@ class Resemblance:
     def features(self, metafeatures: Mapping[str, float]) -> np.ndarray | None:
         """Returns a dataset's normal scores [p] among the past ones; None where nothing is known of it."""
         new = np.array([metafeatures.get(name, np.nan) for name in self.names], dtype=float)
-        return _placed(self.known, new)[1] if np.isfinite(new).any() else None
+        if not np.isfinite(new).any():
+            return None
+        return np.array([_scores(column, new[j : j + 1])[0] for j, column in enumerate(self.known.T)])
 
 
 def learn(
@@ -63,22 +68,34 @@ def learn(
     names, table = tuple(n for n, kept in zip(names, varied, strict=True) if kept), table[:, varied]
     if len(set(groups)) < FEWEST_DATASETS or not names:
         return None, plain
-    features, _ = _placed(table, np.full(len(names), np.nan))
+    features = placed(table)
+    described = _described(plain, features)
+    anew = np.random.default_rng(0).permutation(plain.tasks)
+    true, chance, average = (_agreements(each) for each in (described, _described(plain, features[anew]), plain))
+    gain, error = min(_mean(true - other, plain.group) for other in (chance, average))
+    alike = np.where(plain.group[:, None] == plain.group, -np.inf, described.likeness)
+    used = gain > max(SURE * error, 1e-6)
+    near = float(np.quantile(alike.max(axis=1), 1.0 - FAR))
+    return Resemblance(names, table, used, near, gain, error), described if used else plain
+
+
+def _described(plain: Hierarchy, features: np.ndarray) -> Hierarchy:
+    """The hierarchy of tasks with these features [T, p]."""
     each = max(FIT_RECORDS // plain.tasks, 1)
     some = np.concatenate([np.flatnonzero(plain.owner == t)[:each] for t in range(plain.tasks)])
-    smoothness = plain.smoothness.described(plain.C[some], plain.z[some], plain.owner[some], features)
-    described = Hierarchy.of(plain.C, plain.z, plain.owner, plain.group, smoothness, features)
-    gains, nearest = [], []
-    for before, now in zip(plain.left_out(), described.left_out(), strict=True):
-        z = plain.z[now.rows]
-        gains.append(agreement(now.weights[0] @ now.parts, z) - agreement(before.weights[0] @ before.parts, z))
-        nearest.append(described.likeness[now.task, plain.group != plain.group[now.task]].max())
-    families = plain.group
-    means = np.array([np.mean(np.array(gains)[families == f]) for f in np.unique(families)])
-    gain, error = float(means.mean()), float(means.std(ddof=1) / np.sqrt(len(means)))
-    used = gain > max(error, 1e-6)
-    found = Resemblance(names, table, used, float(np.quantile(nearest, 1.0 - FAR)), gain, error)
-    return found, described if used else plain
+    smoothness = plain.smoothness.with_features(plain.C[some], plain.z[some], plain.owner[some], features)
+    return Hierarchy.of(plain.C, plain.z, plain.owner, plain.group, smoothness, features)
+
+
+def _agreements(hierarchy: Hierarchy) -> np.ndarray:
+    """[T] how what is expected of each task, as a new one, correlates with its scores."""
+    return np.array([agreement(out.expected @ out.parts, hierarchy.z[out.rows]) for out in hierarchy.left_out()])
+
+
+def _mean(gains: np.ndarray, families: np.ndarray) -> tuple[float, float]:
+    """Mean over families of the gains [T], and its standard error."""
+    means = np.array([gains[families == f].mean() for f in np.unique(families)])
+    return float(means.mean()), float(means.std(ddof=1) / np.sqrt(len(means)))
 
 
 def agreement(expected: np.ndarray, z: np.ndarray) -> float:
@@ -87,13 +104,15 @@ def agreement(expected: np.ndarray, z: np.ndarray) -> float:
     return float(((expected - expected.mean()) * (z - z.mean())).mean() / spread) if spread > 0 else 0.0
 
 
-def _placed(known: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Meta-features as normal scores among the known [T, p], those of a new dataset [p] between them; unknown are 0."""
-    G, g = np.zeros(known.shape), np.zeros(len(new))
-    for j, column in enumerate(known.T):
-        values = np.sort(column[np.isfinite(column)])
-        for target, value in ((G[:, j], column), (g[j : j + 1], new[j : j + 1])):
-            middle = 0.5 * (np.searchsorted(values, value, "left") + np.searchsorted(values, value, "right"))
-            place = ndtri(np.clip(middle / max(len(values), 1), 0.5 / (len(values) + 1), 1 - 0.5 / (len(values) + 1)))
-            target[:] = np.where(np.isfinite(value), place, 0.0)
-    return G, g
+def placed(known: np.ndarray) -> np.ndarray:
+    """Returns meta-features [T, p] as normal scores, feature by feature; unknown ones are 0."""
+    return np.array([_scores(column, column) for column in known.T]).reshape(known.shape[::-1]).T
+
+
+def _scores(known: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Normal scores of values [n] among the known [T]; those beyond are at the ends, unknown ones in the middle."""
+    order = np.sort(known[np.isfinite(known)])
+    middle = 0.5 * (np.searchsorted(order, values, "left") + np.searchsorted(order, values, "right"))
+    edge = 0.5 / (len(order) + 1)
+    found = ndtri(np.clip(middle / max(len(order), 1), edge, 1 - edge))
+    return np.where(np.isfinite(values), found, 0.0)

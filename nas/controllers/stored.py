@@ -20,7 +20,7 @@ import numpy as np
 
 from nas.controllers.files import content, put, require, worked_with
 from nas.controllers.prior import LessonInfo, Prior, fit
-from nas.controllers.resemblance import Resemblance
+from nas.controllers.resemblance import Resemblance, placed
 from nas.encoding import STEPS, Steps
 from nas.errors import HistoryError, NasError
 from nas.metadataset.lazy import digest_of_past
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from nas.controllers.base import Problem
 
 FORMAT = 4
+LARGEST = 1e9  # variance or weight
 KEPT = 48  # priors in one folder, the latest; each is about a megabyte
 
 _RESEMBLANCE = ("near", "gain", "error")
@@ -129,7 +130,7 @@ def _parts(prior: Prior) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if h is not None:
         arrays |= {"C": h.C.astype(np.uint8), "z": h.z, "owner": h.owner, "group": h.group, "alpha": h.alpha}
         arrays["directions"] = prior.directions
-        arrays |= {"features": h.features, "weights": h.smoothness.weights}
+        arrays["weights"] = h.smoothness.weights
     if r is not None:
         arrays["metafeatures"] = r.known
     words = {
@@ -173,11 +174,13 @@ def _prior(words: Mapping[str, Any], given: Mapping[str, np.ndarray]) -> Prior:
         directions = _floats(arrays, "directions", None, T)
         z, alpha, weights = _floats(arrays, "z", N), _floats(arrays, "alpha", N), _floats(arrays, "weights", None)
         p = len(weights)
-        require(bool((weights >= 0).all()), "a weight is negative")
+        require(bool((weights >= 0).all() and (weights < LARGEST).all()), "a weight is none")
         alike = _positive(words["alike"]) if p else 0.0
         smoothness = replace(smoothness, alike=alike, weights=weights)
-        features = _floats(arrays, "features", T, p)
+        features = placed(arrays["metafeatures"]) if p else np.zeros((T, 0))
+        require(features.shape == (T, p), "its lessons are described by other meta-features")
         hierarchy = Hierarchy(C.astype(float), z, owner, group, features, smoothness, alpha)
+    require(words["resemblance"] is not None or p == 0, "its lessons are described, and nobody knows how")
     require((hierarchy is None) == (T == 0), "it has lessons without records, or records without lessons")
     return Prior(
         space=_text(words["space"]),
@@ -199,7 +202,7 @@ def _resemblance(words: Mapping[str, Any], arrays: Mapping[str, np.ndarray], T: 
     require(not np.isinf(known).any(), "a meta-feature is infinite")
     require(type(used) is bool and described == used * len(names), "its lessons are described by other meta-features")
     numbers = {name: float(words[name]) for name in _RESEMBLANCE}
-    require(all(map(math.isfinite, numbers.values())), "its likeness is no number")
+    require(all(map(math.isfinite, numbers.values())) and numbers["error"] >= 0, "its likeness is no number")
     return Resemblance(names=names, known=known, used=used, **numbers)
 
 
@@ -228,7 +231,7 @@ def _text(value: object) -> str:
 
 
 def _positive(value: Any) -> float:
-    require(isinstance(value, float) and 0 < value < math.inf, "a variance is none")
+    require(isinstance(value, float) and 0 < value < LARGEST, "a variance is none")
     return float(value)
 
 

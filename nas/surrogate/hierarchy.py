@@ -24,14 +24,14 @@ CHUNK = 4096  # candidates at a time
 class LeftOut:
     """One past task as a new one: its records' places ``rows`` [n], and what all tasks of other groups say of them.
 
-    ``parts`` [T, n], ``weights`` [1 + T, T], ``shares`` [T] as ``Hierarchy`` gives them, parts and shares of the same
-    group 0; ``others``: the number of other tasks.
+    ``parts`` [T, n], ``expected`` [T], ``shares`` [T] as ``Hierarchy`` gives them, parts and shares of the same group
+    0; ``others``: the number of other tasks.
     """
 
     task: int
     rows: np.ndarray
     parts: np.ndarray
-    weights: np.ndarray
+    expected: np.ndarray
     shares: np.ndarray
     others: int
 
@@ -99,19 +99,20 @@ class Hierarchy:
             found[:, some] = np.add.reduceat(K, starts, axis=0)
         return found
 
-    def weights(self, features: np.ndarray | None = None, present: np.ndarray | None = None) -> np.ndarray:
-        """Returns W [1 + T, T]: W parts are the expected scores of a new task and of every past one.
+    def expected(self, features: np.ndarray | None = None) -> np.ndarray:
+        """Returns [T]: with ``parts``, the expected scores of a new task; None if nothing is known of its features [p].
 
-        Args:
-            features: [p] of the new one; None if nothing is known of it: it could be like any.
-            present: Indices of the tasks it could be like; all if None.
+        It could then be like any.
         """
         s = self.smoothness
-        if features is None:
-            new = self.likeness[slice(None) if present is None else present].mean(axis=0)
-        else:
-            new = s.likeness(features[None], self.features)[0]
-        return s.common + np.concatenate([s.alike * new[None], s.alike * self.likeness + s.own * np.eye(self.tasks)])
+        alike = self.likeness.mean(axis=0) if features is None else s.likeness(features[None], self.features)[0]
+        return s.common + s.alike * alike
+
+    @cached_property
+    def each(self) -> np.ndarray:
+        """[T, T]: with ``parts``, the expected scores of every past task."""
+        s = self.smoothness
+        return s.common + s.alike * self.likeness + s.own * np.eye(self.tasks)
 
     def shares(self, features: np.ndarray | None = None, present: np.ndarray | None = None) -> np.ndarray:
         """Returns [T] how likely a task is like each of those ``present``, as its likeness k_T says; they sum to 1."""
@@ -168,12 +169,11 @@ class Hierarchy:
             parts = np.zeros((self.tasks, len(own)))
             parts[present] = np.add.reduceat(K, starts, axis=0)
             features = self.features[task]
-            weights, shares = self.weights(features, present), self.shares(features, present)
-            yield LeftOut(task, own, parts, weights, shares, len(present))
+            expected, shares = self.expected(features), self.shares(features, present)
+            yield LeftOut(task, own, parts, expected, shares, len(present))
 
     def _factor(self) -> np.ndarray:
         s = self.smoothness
-        between = s.common + s.alike * self.likeness + s.own * np.eye(self.tasks)
-        A = self.correlations * between[np.ix_(self.owner, self.owner)]
+        A = self.correlations * self.each[np.ix_(self.owner, self.owner)]
         A[np.diag_indices(len(A))] += s.noise + 1e-6
         return np.linalg.cholesky(A)

@@ -61,10 +61,10 @@ class Smoothness:
         common, own, noise = np.exp(found.x[:3])
         return cls(base * np.exp(found.x[3] + found.x[4:]), float(common), float(own), float(noise))
 
-    def described(self, C: np.ndarray, z: np.ndarray, owner: np.ndarray, features: np.ndarray) -> Smoothness:
+    def with_features(self, C: np.ndarray, z: np.ndarray, owner: np.ndarray, features: np.ndarray) -> Smoothness:
         """Returns the same for columns, and the most probable for tasks with ``features`` [T, p] (normal scores).
 
-        log w_j = -log p + g + h_j with g ~ N(0, 1), h_j ~ N(0, SPREAD^2): a feature has to earn its weight.
+        log w_j = -log p + g + h_j with g ~ N(0, 1), h_j ~ N(0, SPREAD^2): all weigh alike until scores say otherwise.
         """
         p = features.shape[1]
         start = np.concatenate([np.log([self.common, ALIKE, self.own, self.noise]), np.zeros(1 + p)])
