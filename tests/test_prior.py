@@ -258,7 +258,8 @@ def test_too_few_or_unlike_datasets_leave_the_average() -> None:
     assert few.resemblance is None
     prior = fit(Problem(grown(), past=kinds_of_data(FEWEST_DATASETS)))
     assert prior.resemblance is not None
-    assert not prior.towards({}).described, "nothing is known of the dataset"
+    for nothing in ({}, {"kind": float("nan")}, {"kind": 10**400}, {"kind": "none"}):
+        assert not prior.towards(nothing).described, "nothing is known of the dataset"  # type: ignore[arg-type]
     far = replace(prior, resemblance=replace(prior.resemblance, near=1.1)).towards({"kind": 0.0, "noise": 0.5})
     assert not far.described
     np.testing.assert_array_equal(far.weights, prior.towards({}).weights)

@@ -30,7 +30,7 @@ class Resemblance:
         names: [p] meta-features.
         known: [T, p] those of the past datasets, NaN where unknown.
         used: Whether they are worth anything.
-        near: Likeness k_T to its nearest that a dataset must have, or it is like none.
+        near: Likeness k_task to its nearest that a dataset must have, or it is like none.
         gain: Mean gain of correlation with the truth, over left-out families: over the average of all, or over
             meta-features dealt out anew, whichever is less.
         error: Its standard error.
@@ -45,7 +45,7 @@ class Resemblance:
 
     def features(self, metafeatures: Mapping[str, float]) -> np.ndarray | None:
         """Returns a dataset's normal scores [p] among the past ones; None where nothing is known of it."""
-        new = np.array([metafeatures.get(name, np.nan) for name in self.names], dtype=float)
+        new = np.array([_number(metafeatures.get(name)) for name in self.names])
         if not np.isfinite(new).any():
             return None
         return np.array([_scores(column, new[j : j + 1])[0] for j, column in enumerate(self.known.T)])
@@ -102,6 +102,14 @@ def agreement(expected: np.ndarray, z: np.ndarray) -> float:
     """Returns the correlation, 0 where one of the two is constant."""
     spread = expected.std() * z.std()
     return float(((expected - expected.mean()) * (z - z.mean())).mean() / spread) if spread > 0 else 0.0
+
+
+def _number(value: object) -> float:
+    """The number it is; NaN, which is unknown, if it is none."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return float("nan")
 
 
 def placed(known: np.ndarray) -> np.ndarray:

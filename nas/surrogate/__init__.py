@@ -11,15 +11,16 @@ Symbols, the same in all files
     z       [N], [n] normal scores of past records; squashed scores of the running search
     v       [n]      known noise variances of z (squared standard errors)
     owner   [N]      task of each record, 0..T-1; group [T] which tasks describe the same data
-    k_T              how alike two tasks are, exp(-sum_j w_j (g_j - g'_j)^2) for their features g [p]
+    k_task           how alike two tasks are, exp(-sum_j w_j (g_j - g'_j)^2) for their features g [p]
     means   [q, m]   what may be expected of every candidate, one row an expectation
-    D       [T, m]   how past tasks deviate from what they have in common, divided by sqrt(T)
+    D       [., m]   how past tasks deviate from what is expected of tasks like them, divided by sqrt(T): a row for
+                     each, of many tasks a row for each direction in which most of them deviate
     w, a, r, tau     a belief: trust in its mean, whether deviations are those of past tasks, variance and roughness
                      of what is new
     c, nu            scale of z, variance of its noise
 
-Offline, z_i = mu(x_i) + eta(x_i, g_owner) + delta_owner(x_i) + e_i;  mu ~ GP(0, s_mu k), eta ~ GP(0, s_al k k_T) where
-tasks are described, delta_t ~ GP(0, s_de k), e ~ N(0, s_n).
+Offline, z_i = mu(x_i) + eta(x_i, g_owner) + delta_owner(x_i) + e_i;  mu ~ GP(0, s_mu k), eta ~ GP(0, s_al k k_task)
+where tasks are described, delta_t ~ GP(0, s_de k), e ~ N(0, s_n).
 Online,  z = c (w mean(x) + f(x) + e);  f ~ GP(0, 1 + a D'D + r k^tau), e ~ N(0, nu + v).
 """
 

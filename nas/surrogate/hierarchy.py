@@ -84,7 +84,7 @@ class Hierarchy:
 
     @cached_property
     def likeness(self) -> np.ndarray:
-        """k_T between all tasks, [T, T]; s_al is 0 where they are not described."""
+        """k_task between all tasks, [T, T]; s_al is 0 where they are not described."""
         return self.smoothness.likeness(self.features, self.features)
 
     def parts(self, Q: np.ndarray) -> np.ndarray:
@@ -115,14 +115,14 @@ class Hierarchy:
         return s.common + s.alike * self.likeness + s.own * np.eye(self.tasks)
 
     def shares(self, features: np.ndarray | None = None, present: np.ndarray | None = None) -> np.ndarray:
-        """Returns [T] how likely a task is like each of those ``present``, as its likeness k_T says; they sum to 1."""
+        """Returns [T] how likely a task is like each of those ``present``, as k_task says; they sum to 1."""
         there = np.ones(self.tasks, dtype=bool) if present is None else np.isin(np.arange(self.tasks), present)
         alike = np.ones(self.tasks) if features is None else self.smoothness.likeness(features[None], self.features)[0]
         alike = np.where(there, np.maximum(alike, FAINT), 0.0)
         return alike / alike.sum()
 
     def nearest(self, features: np.ndarray) -> float:
-        """Returns k_T of a task with ``features`` [p] to the one it is most like."""
+        """Returns k_task of a task with ``features`` [p] to the one it is most like."""
         return float(self.smoothness.likeness(features[None], self.features).max())
 
     @cached_property

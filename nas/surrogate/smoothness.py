@@ -82,7 +82,7 @@ class Smoothness:
         return replace(self, common=common, own=own, noise=noise, alike=alike, weights=weights)
 
     def likeness(self, A: np.ndarray, B: np.ndarray) -> np.ndarray:
-        """Returns k_T [a, b] of tasks with features A [a, p] and B [b, p], in [0, 1]."""
+        """Returns k_task [a, b] of tasks with features A [a, p] and B [b, p], in [0, 1]."""
         return _likeness(A, B, self.weights)
 
 
