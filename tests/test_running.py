@@ -136,7 +136,8 @@ def test_without_a_limit_processes_wait_long_but_not_for_ever(tmp_path, monkeypa
 
 
 SCRIPT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever started the tests may ignore it
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from hanging import space_of
