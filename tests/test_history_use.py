@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from conformance import past_dataset, record, small_space, toy_score
 
 from nas.controllers import Explanation, Problem
@@ -46,8 +47,9 @@ def test_settings_are_learned_along_with_architectures() -> None:
     assert 0.05 < rate(first) < 0.1
 
 
-def test_meta_features_that_say_nothing_are_switched_off_and_that_is_said() -> None:
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("seed", [0, 7])  # at 7 noise foretells more than the average, by more than one error
+def test_meta_features_that_say_nothing_are_switched_off_and_that_is_said(seed: int) -> None:
+    rng = np.random.default_rng(seed)
     past = tuple(
         dataset(i, {"noise": float(rng.random()), "more": float(rng.random())}, "mish" if i % 2 else "tanh")
         for i in range(FEWEST_DATASETS + 4)

@@ -77,11 +77,6 @@ class Hierarchy:
     def tasks(self) -> int:
         return len(self.group)
 
-    @property
-    def described(self) -> bool:
-        """Whether what a task is like changes what is expected of it."""
-        return self.features.shape[1] > 0
-
     @cached_property
     def likeness(self) -> np.ndarray:
         """k_task between all tasks, [T, T]; s_al is 0 where they are not described."""
