@@ -73,10 +73,16 @@ def test_a_dataset_far_from_all_and_a_short_history_fall_back_to_the_average_and
     prior = fit(near)
     assert prior.towards(near.metafeatures).described
     assert any("is used (gain" in note for note in account(near, prior).notes)
+    average = prior.towards({}).weights
+    for beyond in (3.5, -2.0, 1e308, -1e308):
+        far = prior.towards({"kind": beyond})
+        np.testing.assert_array_equal(far.weights, average)
+        notes = account(replace(near, metafeatures={"kind": beyond}), prior).notes
+        assert any("this one is unlike every past one" in note for note in notes)
     unknown = prior.towards({"another": 1.0})
-    np.testing.assert_array_equal(unknown.weights, prior.towards({}).weights)
+    np.testing.assert_array_equal(unknown.weights, average)
     assert any(
-        "of this one it is not known" in note
+        "of this one too little is known" in note
         for note in account(replace(near, metafeatures={"another": 1.0}), prior).notes
     )
     few = replace(near, past=past[: FEWEST_DATASETS - 1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,3 +39,11 @@ def test_one_wild_value_does_not_decide_alone():
     pool = [{f"m{i}": float(j) for i in range(20)} for j in range(1, 6)] + [quiet | {"m0": 1e12}]
     found = distances([quiet, *pool])[0, 1:]
     assert found[1] < found[5] < found[3]
+
+
+@pytest.mark.parametrize("wild", [1e12, 1e200, 1e308, 1.7e308])
+def test_however_wild_a_value_is_it_is_far(wild):
+    pool = [{"a": float(i)} for i in range(6)] + [{"a": -wild}]
+    found = distances([{"a": wild}, *pool])[0, 1:]
+    assert (found[:6] > 2).all()
+    assert found[6] > found[:6].max()

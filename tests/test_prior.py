@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
 from conformance import key, past_dataset, record, small_space, tiny_space, toy_history, toy_score
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nas.controllers import Explanation, Problem
+from nas.controllers.account import about_likeness
 from nas.controllers.beliefs import EXPECTED, beliefs, kinds
 from nas.controllers.lessons import lessons
 from nas.controllers.meta import MetaController
-from nas.controllers.prior import fit
-from nas.controllers.resemblance import FEWEST_DATASETS
+from nas.controllers.prior import Prior, fit
+from nas.controllers.resemblance import FEWEST_DATASETS, Resemblance, placed
 from nas.errors import HistoryError
 from nas.operations import BUILTIN, Operation
 from nas.record import Fidelity, Outcome, PastDataset
@@ -242,27 +246,94 @@ def kinds_of_data(count: int, seed: int = 0) -> tuple[PastDataset, ...]:
     return tuple(made)
 
 
+@cache
+def described() -> Prior:
+    return fit(Problem(grown(), past=kinds_of_data(FEWEST_DATASETS)))
+
+
 def test_the_meta_feature_that_tells_is_found_and_used() -> None:
-    prior = fit(Problem(grown(), past=kinds_of_data(FEWEST_DATASETS)))
+    prior = described()
     assert prior.resemblance is not None
     assert prior.described
     weights = dict(zip(prior.resemblance.names, prior.smoothness.weights, strict=True))
     assert weights["kind"] > 2 * weights["noise"]
     for kind, wanted in ((0.05, "tanh"), (1.05, "mish")):
-        problem = Problem(grown(), past=kinds_of_data(FEWEST_DATASETS), metafeatures={"kind": kind, "noise": 0.5})
-        assert favourite(problem)["b"] == wanted
+        problem = Problem(grown(), metafeatures={"kind": kind, "noise": 0.5})
+        assert MetaController(problem, pool=60, prior=prior).ask()[0]["b"] == wanted
 
 
 def test_too_few_or_unlike_datasets_leave_the_average() -> None:
     few = fit(Problem(grown(), past=kinds_of_data(FEWEST_DATASETS - 1)))
     assert few.resemblance is None
-    prior = fit(Problem(grown(), past=kinds_of_data(FEWEST_DATASETS)))
+    prior = described()
     assert prior.resemblance is not None
     for nothing in ({}, {"kind": float("nan")}, {"kind": 10**400}, {"kind": "none"}):
         assert not prior.towards(nothing).described, "nothing is known of the dataset"  # type: ignore[arg-type]
     far = replace(prior, resemblance=replace(prior.resemblance, near=1.1)).towards({"kind": 0.0, "noise": 0.5})
     assert not far.described
     np.testing.assert_array_equal(far.weights, prior.towards({}).weights)
+    assert prior.towards({"kind": 0.0}).described, "what tells is known"
+    assert not prior.towards({"noise": 0.5}).described, "only what tells little is known"
+
+
+def likeness(known: list[list[float]]) -> Resemblance:
+    """Of past datasets with these meta-features."""
+    names = tuple(f"m{j}" for j in range(len(known[0])))
+    return Resemblance(names, np.array(known), True, 0.0, 0.1, 0.01)
+
+
+def scored(found: Resemblance, value: float) -> np.ndarray:
+    """Of a dataset with that first meta-feature, which is the only one."""
+    features = found.features({"m0": value}, np.ones(1))
+    assert features is not None
+    return features
+
+
+def test_of_whom_little_is_known_is_not_described() -> None:
+    """However near to others the little may be: the rest, put in the middle, would make it like the median one."""
+    found, weights = likeness([[float(i + j) for j in range(40)] for i in range(30)]), np.ones(40)
+    some = {f"m{j}": 15.0 for j in range(40)}
+    assert found.features(some, weights) is not None
+    assert found.features({"m0": 15.0}, weights) is None
+    assert found.features(dict(list(some.items())[:20]), weights) is not None
+    assert found.features(dict(list(some.items())[:19]), weights) is None
+    assert found.features({"m0": 15.0}, np.array([40.0, *weights[1:]])) is not None, "weights count, not names"
+
+
+@given(
+    st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=9, unique=True),
+    st.lists(st.floats(allow_nan=False), min_size=2, max_size=9),
+)
+def test_meta_features_keep_their_order_also_beyond_all_that_is_known(known: list[float], new: list[float]) -> None:
+    found = likeness([[value] for value in known])
+    values = np.array([scored(found, value) for value in sorted(new) if np.isfinite(value)])
+    assert np.isfinite(values**2).all()
+    assert (np.diff(values, axis=0) >= 0).all()
+    for row, scores_of_past in zip(known, placed(found.known), strict=True):
+        np.testing.assert_array_equal(scored(found, row), scores_of_past)
+
+
+def test_beyond_the_known_a_meta_feature_goes_on_as_steeply_as_within() -> None:
+    found = likeness([[float(i)] for i in range(21)])
+    low, middle, high, beyond = (scored(found, v) for v in (0.0, 10.0, 20.0, 30.0))
+    assert beyond[0] - high[0] == pytest.approx(high[0] - middle[0])
+    assert high[0] == pytest.approx(-low[0])
+
+
+def test_only_what_weighs_clearly_more_is_named() -> None:
+    prior = described()
+    assert prior.resemblance is not None
+    for weights, said in (
+        ([1.0, 1.0], ""),
+        ([1.5, 1.0], ""),
+        ([0.1, 2.0], "it shows most in noise"),
+        ([2.0, 0.1], "it shows most in kind"),
+    ):
+        smoothness = replace(prior.smoothness, weights=np.array(weights))
+        text = about_likeness(replace(prior, smoothness=smoothness))
+        assert "is used (gain" in text
+        assert ("shows most" in text) == bool(said)
+        assert text.endswith(said)
 
 
 # ---- beliefs ---------------------------------------------------------------------------------------------------------

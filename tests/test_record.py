@@ -243,4 +243,17 @@ def test_records_are_checked_at_birth():
 
 
 def test_metafeatures_that_are_not_finite_are_left_out():
-    assert dataset("d", a=1, b=math.nan, c=math.inf).metafeatures == {"a": 1.0}
+    """An integer beyond every float is as little of a number to compare with as infinity."""
+    assert dataset("d", a=1, b=math.nan, c=math.inf, d=10**400).metafeatures == {"a": 1.0}
+
+
+@pytest.mark.parametrize("value", ["none", None, [1.0], 1j])
+def test_a_metafeature_that_is_no_number_is_one_sentence(value):
+    with pytest.raises(HistoryError, match="'rows' must be a number, but got"):
+        dataset("d", rows=value)
+
+
+def test_a_description_with_a_number_beyond_every_float_is_one_sentence():
+    text = json.dumps(dataset("d", rows=1).to_dict()).replace("1.0", "1" + "0" * 400)
+    with pytest.raises(HistoryError, match="must hold finite numbers"):
+        DatasetInfo.from_dict(json.loads(text))

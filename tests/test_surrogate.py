@@ -88,7 +88,7 @@ def test_expectations_are_the_conditional_means_of_the_joint_gaussian(make: Call
 @pytest.mark.parametrize("make", [hierarchy, described])
 def test_leaving_a_group_out_is_fitting_without_it(make: Callable[[], Hierarchy]) -> None:
     h = make()
-    for out in h.left_out():
+    for out in h.left_out:
         rest = h.group[h.owner] != h.group[out.task]
         kept = np.flatnonzero(h.group != h.group[out.task])
         owner = np.searchsorted(kept, h.owner[rest])
@@ -101,8 +101,8 @@ def test_leaving_a_group_out_is_fitting_without_it(make: Callable[[], Hierarchy]
         gone = h.group == h.group[out.task]
         assert not out.parts[gone].any()
         assert not out.shares[gone].any()
-    assert [out.task for out in h.left_out()] == [0, 1, 2, 3]
-    assert not list(hierarchy((5,), (0,)).left_out())
+    assert [out.task for out in h.left_out] == [0, 1, 2, 3]
+    assert not list(hierarchy((5,), (0,)).left_out)
 
 
 def test_features_that_tell_tasks_apart_are_found() -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MILESTONES = (1, 3, 5, 10, 20, 50, 100, 200)  # evaluations after which the shares are told
 FAVOURITES = 10  # candidates that history expects most of, for whom the shares are computed
 LITTLE = 0.1  # share below which history is hardly believed
+NAMED, LOUD = 3, 2.0  # meta-features named, at most; how many times as much as most each must weigh
 FEWEST_TOLD = 3  # trainings from which on it is told what history was worth
 
 
@@ -117,17 +118,20 @@ def about_likeness(prior: Prior) -> str:
         return (
             f"what a dataset is like is not used: it foretold no more than the average of all, or than chance ({gain})"
         )
-    assert prior.hierarchy is not None, "what is used was learned from lessons"
-    loud = [found.names[i] for i in np.argsort(-prior.hierarchy.smoothness.weights, kind="stable")[:3]]
-    return f"what a dataset is like is used ({gain}); it shows most in {', '.join(loud).replace('_', ' ')}"
+    weights = prior.smoothness.weights
+    order = np.argsort(-weights, kind="stable")
+    most = LOUD * weights[order[len(order) // 2]]
+    loud = [found.names[i].replace("_", " ") for i in order[:NAMED] if weights[i] >= most]
+    shown = f"; it shows most in {', '.join(loud)}" if loud else ""
+    return f"what a dataset is like is used ({gain}){shown}"
 
 
 def _about_likeness(problem: Problem, expectation: Expectation) -> str:
     prior = expectation.prior
     if prior.resemblance is None or not prior.described or expectation.described:
         return about_likeness(prior)
-    if prior.resemblance.features(problem.metafeatures) is None:
-        return "what a dataset is like is not used: of this one it is not known"
+    if prior.resemblance.features(problem.metafeatures, prior.smoothness.weights) is None:
+        return "what a dataset is like is not used: of this one too little is known"
     return "what a dataset is like is not used: this one is unlike every past one"
 
 

@@ -113,7 +113,7 @@ class Prior:
         """
         features = None
         if self.resemblance is not None and self.hierarchy is not None and self.resemblance.used:
-            features = self.resemblance.features(metafeatures)
+            features = self.resemblance.features(metafeatures, self.smoothness.weights)
             if features is not None and self.hierarchy.nearest(features) < self.resemblance.near - ROUNDING:
                 features = None
         past = list(dict.fromkeys(lesson.fingerprint for lesson in self.lessons))
@@ -201,7 +201,7 @@ def fit(problem: Problem, seed: int = 0) -> Prior:
         [lesson.metafeatures for lesson in taught], [lesson.group for lesson in taught], hierarchy
     )
     directions = main_directions(hierarchy.parts(_references(hierarchy.C)))
-    masses = learned_masses(hierarchy, list(hierarchy.left_out()), directions, usual.theta, seed)
+    masses = learned_masses(hierarchy, hierarchy.left_out, directions, usual.theta, seed)
     return replace(
         empty,
         smoothness=hierarchy.smoothness,

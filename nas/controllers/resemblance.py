@@ -20,6 +20,8 @@ FEWEST_DATASETS = 20  # for meta-features to pay: they mislead below 10 and help
 FIT_RECORDS = 960  # for the weights of meta-features
 SURE = 2.0  # standard errors that the gain must have
 FAR = 0.95  # a dataset less like its nearest than this share of past ones were is like none
+DESCRIBED = 0.5  # share of the weight of all meta-features that those known of a dataset must have
+BEYOND = 1e3  # normal score from which on farther is no farther
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,15 @@ class Resemblance:
     gain: float
     error: float
 
-    def features(self, metafeatures: Mapping[str, float]) -> np.ndarray | None:
-        """Returns a dataset's normal scores [p] among the past ones; None where nothing is known of it."""
+    def features(self, metafeatures: Mapping[str, float], weights: np.ndarray) -> np.ndarray | None:
+        """Returns a dataset's normal scores [p] among the past ones; None where too little is known of it.
+
+        Args:
+            metafeatures: Of the dataset.
+            weights: [p] how much each tells.
+        """
         new = np.array([_number(metafeatures.get(name)) for name in self.names])
-        if not np.isfinite(new).any():
+        if weights[np.isfinite(new)].sum() < DESCRIBED * weights.sum():
             return None
         return np.array([_scores(column, new[j : j + 1])[0] for j, column in enumerate(self.known.T)])
 
@@ -89,7 +96,7 @@ def _described(plain: Hierarchy, features: np.ndarray) -> Hierarchy:
 
 def _agreements(hierarchy: Hierarchy) -> np.ndarray:
     """[T] how what is expected of each task, as a new one, correlates with its scores."""
-    return np.array([agreement(out.expected @ out.parts, hierarchy.z[out.rows]) for out in hierarchy.left_out()])
+    return np.array([agreement(out.expected @ out.parts, hierarchy.z[out.rows]) for out in hierarchy.left_out])
 
 
 def _mean(gains: np.ndarray, families: np.ndarray) -> tuple[float, float]:
@@ -118,9 +125,23 @@ def placed(known: np.ndarray) -> np.ndarray:
 
 
 def _scores(known: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Normal scores of values [n] among the known [T]; those beyond are at the ends, unknown ones in the middle."""
+    """Normal scores of values [n] by their mean rank among the known [T]; unknown ones are in the middle.
+
+    Beyond the ends they go on as steeply as they rise from end to end, so that what nobody has seen is far from all.
+    """
     order = np.sort(known[np.isfinite(known)])
-    middle = 0.5 * (np.searchsorted(order, values, "left") + np.searchsorted(order, values, "right"))
-    edge = 0.5 / (len(order) + 1)
-    found = ndtri(np.clip(middle / max(len(order), 1), edge, 1 - edge))
+    if not len(order):
+        return np.zeros(len(values))
+    low, high = order[0], order[-1]
+    ends = np.clip(values, low, high)
+    found, (lowest, highest) = _ranked(order, ends), _ranked(order, order[[0, -1]])
+    if low < high:
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # of halves the difference is finite
+            beyond = (values / 2 - ends / 2) / (high / 2 - low / 2) * (highest - lowest)
+        found = np.where(values == ends, found, np.clip(found + beyond, -BEYOND, BEYOND))
     return np.where(np.isfinite(values), found, 0.0)
+
+
+def _ranked(order: np.ndarray, values: np.ndarray) -> np.ndarray:
+    middle = 0.5 * (np.searchsorted(order, values, "left") + np.searchsorted(order, values, "right"))
+    return np.asarray(ndtri(middle / len(order)))

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 FORMAT = 4
 LARGEST = 1e9  # variance or weight
+HIGHEST = 40.0  # normal score: none is higher, however many there are
 KEPT = 48  # priors in one folder, the latest; each is about a megabyte
 
 _RESEMBLANCE = ("near", "gain", "error")
@@ -162,7 +163,9 @@ def _prior(words: Mapping[str, Any], given: Mapping[str, np.ndarray]) -> Prior:
     d, lessons = len(columns.paths), tuple(map(_lesson, words["lessons"]))
     T = len(lessons)
     common, own, noise = (_positive(v) for v in words["variances"])
-    smoothness = Smoothness(_floats(arrays, "theta", d), common, own, noise)
+    theta = _floats(arrays, "theta", d)
+    require(bool((theta >= 0).all() and (theta < LARGEST).all()), "a weight is none")
+    smoothness = Smoothness(theta, common, own, noise)
     hierarchy, directions, p = None, np.zeros((0, 0)), 0
     if "C" in arrays:
         N = len(_floats(arrays, "z", None))
@@ -174,12 +177,14 @@ def _prior(words: Mapping[str, Any], given: Mapping[str, np.ndarray]) -> Prior:
         directions = _floats(arrays, "directions", None, T)
         z, alpha, weights = _floats(arrays, "z", N), _floats(arrays, "alpha", N), _floats(arrays, "weights", None)
         p = len(weights)
+        require(bool((np.abs(z) < HIGHEST).all() and (np.abs(directions) <= 1 + 1e-9).all()), "a score is none")
         require(bool((weights >= 0).all() and (weights < LARGEST).all()), "a weight is none")
         alike = _positive(words["alike"]) if p else 0.0
         smoothness = replace(smoothness, alike=alike, weights=weights)
         features = placed(arrays["metafeatures"]) if p else np.zeros((T, 0))
         require(features.shape == (T, p), "its lessons are described by other meta-features")
         hierarchy = Hierarchy(C.astype(float), z, owner, group, features, smoothness, alpha)
+        require(hierarchy.sound, "it says other than its records")
     require(words["resemblance"] is not None or p == 0, "its lessons are described, and nobody knows how")
     require((hierarchy is None) == (T == 0), "it has lessons without records, or records without lessons")
     return Prior(

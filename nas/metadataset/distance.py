@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+HUGE = 1e150  # what is beyond counts as this, whose square is finite
+
 
 def distances(datasets: Sequence[Mapping[str, float]]) -> np.ndarray:
     """Returns the distance of each dataset to each, [n, n]; infinite where two share no meta-feature.
@@ -33,8 +35,10 @@ def _to_each(row: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def _robust(column: np.ndarray) -> np.ndarray:
     """Returns [n] values scaled and bounded; NaN stays NaN."""
+    column = np.clip(column, -HUGE, HUGE)
     known = column[np.isfinite(column)]
     low, middle, high = np.quantile(known, [0.25, 0.5, 0.75])
     scale = (high - low) or known.std() or 1.0
-    x = (column - middle) / scale
+    with np.errstate(over="ignore"):
+        x = np.clip((column - middle) / scale, -HUGE, HUGE)
     return np.asarray(x / np.sqrt(1 + (x / 3) ** 2))

@@ -97,9 +97,18 @@ def scalars(name: str, values: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def finite(values: Mapping[str, float]) -> dict[str, float]:
-    """Returns those of the values that are finite, as floats."""
-    numbers = {str(name): float(value) for name, value in values.items()}
+    """Returns those of the values that are finite, as floats; HistoryError where one is no number."""
+    numbers = {str(name): _number(str(name), value) for name, value in values.items()}
     return {name: value for name, value in numbers.items() if math.isfinite(value)}
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer beyond every float
+        return math.inf
+    except (TypeError, ValueError) as error:
+        raise HistoryError(f"{name[:80]!r} must be a number, but got {str(value)[:80]!r}.") from error
 
 
 def check_numbers(what: str, values: Mapping[str, object] | list[object]) -> None:

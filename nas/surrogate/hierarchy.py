@@ -5,7 +5,6 @@ An exact Gaussian process on all records given (some 2,000: O(N^3) time, once). 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +16,7 @@ from nas.surrogate.smoothness import Smoothness, inverse_of
 
 NOISIER = (0.0, 0.25, 0.5, 1.0)  # variance added to a task whose trainings tell less than those of the others
 FAINT = 1e-6  # likeness that is always left
+ROUNDING = 1e-3  # of a score
 CHUNK = 4096  # candidates at a time
 
 
@@ -130,6 +130,11 @@ class Hierarchy:
         """B = A^-1, [N, N]."""
         return inverse_of(self._factor())
 
+    @property
+    def sound(self) -> bool:
+        """Whether alpha is what the records say, but for rounding."""
+        return bool(np.abs(self._covariance() @ self.alpha - self.z).max() < ROUNDING)
+
     def evidence(self) -> np.ndarray:
         """Returns [T] log p(a task's scores | all other tasks) - log p(they are noise): below 0 noise is likelier.
 
@@ -147,12 +152,13 @@ class Hierarchy:
             found[task] = max(each) + 0.5 * float(self.z[F] @ self.z[F])
         return found
 
-    def left_out(self) -> Iterator[LeftOut]:
-        """Yields every task that other groups can say something about, as if it were new.
+    @cached_property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """Every task that other groups can say something about, as if it were new.
 
         From one inverse: without the records F, alpha_R becomes alpha_R - B_RF B_FF^-1 alpha_F.
         """
-        B = self.inverse
+        B, found = self.inverse, []
         for task in range(self.tasks):
             out = self.group[self.owner] == self.group[task]
             if out.all():
@@ -165,10 +171,14 @@ class Hierarchy:
             parts[present] = np.add.reduceat(K, starts, axis=0)
             features = self.features[task]
             expected, shares = self.expected(features), self.shares(features, present)
-            yield LeftOut(task, own, parts, expected, shares, len(present))
+            found.append(LeftOut(task, own, parts, expected, shares, len(present)))
+        return tuple(found)
 
     def _factor(self) -> np.ndarray:
-        s = self.smoothness
+        return np.linalg.cholesky(self._covariance())
+
+    def _covariance(self) -> np.ndarray:
+        """A, [N, N]."""
         A = self.correlations * self.each[np.ix_(self.owner, self.owner)]
-        A[np.diag_indices(len(A))] += s.noise + 1e-6
-        return np.linalg.cholesky(A)
+        A[np.diag_indices(len(A))] += self.smoothness.noise + 1e-6
+        return A
