@@ -107,6 +107,25 @@ def test_scores_without_a_pattern_are_left_out(trainings: int) -> None:
     assert dict(prior.ignored) == {f"junk {i}": "scores without a pattern" for i in range(3)}
 
 
+def test_lessons_that_are_noise_by_chance_alone_are_judged_by_the_others() -> None:
+    """One by one, 4 of these 16 shuffled lessons would pass, and 3 of the 4 noisy ones would not."""
+    space = small_space()
+    passed = 0
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        shuffled = [[(c, rng.normal()) for c in sampled(space, 40, 10 * seed + i)] for i in range(8)]
+        past = tuple(past_dataset(space, f"shuffled {i}", tried) for i, tried in enumerate(shuffled))
+        passed += len(fit(Problem(space, past=past)).lessons)
+    assert passed <= 1
+    rng = np.random.default_rng(2)
+    rng.normal(size=8 * 40)
+    good = [[(c, toy_score(c)) for c in sampled(space, 40, i)] for i in range(5)]
+    size = np.std([score for _, score in good[0]])
+    noisy = [[(c, toy_score(c) + 2.5 * size * rng.normal()) for c in sampled(space, 40, 40 + i)] for i in range(4)]
+    past = tuple(past_dataset(space, f"search {i}", tried) for i, tried in enumerate([*good, *noisy]))
+    assert len(fit(Problem(space, past=past)).lessons) >= 8
+
+
 @pytest.mark.parametrize(
     "scores", [[0.5], [0.5] * 12, [], [1e308, -1e308] * 6, [1e-320 * i for i in range(12)]], ids=str
 )

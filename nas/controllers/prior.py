@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import expit, logit
 
 from nas.controllers.beliefs import beliefs, learned_masses, main_directions, stacked
 from nas.controllers.elsewhere import translated
@@ -247,9 +248,18 @@ def _hierarchy(taught: Sequence[Lesson], columns: Steps, seed: int) -> Hierarchy
 
 
 def _patternless(hierarchy: Hierarchy) -> set[int]:
-    """Lessons whose scores are likelier noise than a task like the others: shuffled, or junk. The short ones pass."""
-    enough = np.bincount(hierarchy.owner, minlength=hierarchy.tasks) >= JUDGED
-    return set(np.flatnonzero(enough & (hierarchy.evidence() < 0)).tolist())
+    """Lessons whose scores are likelier noise than a task like the others: shuffled, or junk. The short ones pass.
+
+    How probable noise is beforehand is learned from all that are judged (empirical Bayes: EM, under Beta(2, 2)): where
+    most are noise, the rest must show more of a pattern; where few are, less will do.
+    """
+    judged = np.flatnonzero(np.bincount(hierarchy.owner, minlength=hierarchy.tasks) >= JUDGED)
+    odds = hierarchy.evidence()[judged]
+    prior = 0.0
+    for _ in range(50):  # of expectation-maximisation
+        p = (expit(odds + prior).sum() + 1.0) / (len(judged) + 2.0)
+        prior = float(logit(p))
+    return set(judged[odds + prior < 0].tolist())
 
 
 def _references(C: np.ndarray) -> np.ndarray:
