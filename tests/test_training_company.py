@@ -24,6 +24,7 @@ from nas.training.learn import Budget, Task, Training, advance
 from nas.training.optimizer import Moving
 from nas.training.resident import Fold, Rows
 from nas.training.stack import Stacks, can_stack
+from nas.training.tape import looked_up
 
 OPERATIONS = ["mish", "relu", "gelu", "silu", "selu", "tanh", "layer_norm", "feature_scale", "dropout"]
 
@@ -45,6 +46,17 @@ def architecture(kind: str, width: int = 24) -> Architecture:
     g.add_node("periodic", op="periodic_embedding", parameters={"size": 3, "frequencies": 5})
     g.add_node("bins", op="piecewise_linear", parameters={"bins": 3})
     g.add_edges_from([("numeric", "periodic"), ("quantile", "bins")])
+    if kind == "levels":  # which an embedding alone reads; two norms meet, each on its way back to a sum of its own
+        g.add_node("levels", op="category_embedding", parameters={"size": 2})
+        g.add_node("base", op="linear", join="concat", parameters={"width": width})
+        g.add_edges_from([("categorical", "levels"), ("levels", "base"), ("bins", "base"), ("periodic", "base")])
+        g.add_node("sum", op="relu", join="add")
+        for name in ("one", "two"):
+            g.add_node(name, op="layer_norm")
+            g.add_edges_from([("base", name), (name, "sum")])
+        g.add_node("end", op="dropout")
+        g.add_edges_from([("sum", "end"), ("end", "y")])
+        return Architecture.from_graph(g)
     g.add_node("features", op="feature_scale", join="concat")
     if kind in ("linear", "gated_linear"):  # which takes over the scale; of its columns some learn
         g.add_node("reader", op=kind, parameters={"width": width})
@@ -104,7 +116,7 @@ def same(a: Training, b: Training) -> bool:
 
 @pytest.mark.parametrize("width", [64, 24, 13, 1])
 @pytest.mark.parametrize(
-    ("kind", "outputs"), [("chain", 3), ("chain", 1), ("every", 3), ("linear", 1), ("gated_linear", 3)]
+    ("kind", "outputs"), [("chain", 3), ("chain", 1), ("every", 3), ("linear", 1), ("gated_linear", 3), ("levels", 3)]
 )
 @pytest.mark.parametrize("n", [75, 40])
 def test_a_training_has_the_same_bits_alone_in_any_company_and_taken_up_again(
@@ -141,7 +153,7 @@ def test_a_training_has_the_same_bits_among_other_shapes():
     assert all(same(a, b) for a, b in zip(alone, crowd, strict=True))
 
 
-@pytest.mark.parametrize("kind", ["every", "linear", "gated_linear"])
+@pytest.mark.parametrize("kind", ["every", "linear", "gated_linear", "levels"])
 def test_forms_compute_and_differentiate_as_their_modules_do(kind: str):
     graph = architecture(kind)
     networks = [build(graph, SIGNATURE, dropout=0.0, seed=i) for i in range(3)]
@@ -155,6 +167,7 @@ def test_forms_compute_and_differentiate_as_their_modules_do(kind: str):
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
     parts = [rows(16, i) for i in range(3)]
+    parts[0].tensors["categorical"][:4] = 0.0  # levels that training never saw
     expected = []
     for network, part in zip(networks, parts, strict=True):
         answer = network.double()({name: view.double() for name, view in part.tensors.items()})
@@ -165,7 +178,9 @@ def test_forms_compute_and_differentiate_as_their_modules_do(kind: str):
     assert all(map(can_stack, networks))
     (stack,) = Stacks([networks], [[recipe] * 3], [[Moving.of(n, recipe) for n in networks]], stacked=True).stacks
     with torch.no_grad():
-        views = {name: torch.stack([p.tensors[name] for p in parts]) for name in SIGNATURE.inputs}
+        names = looked_up(networks[0])
+        assert names == ({"categorical"} if kind == "levels" else set())
+        views = {name: torch.stack([p.with_levels(names)[name] for p in parts]) for name in SIGNATURE.inputs}
         answer, back = stack.forward(views)
         back(Task(True).gradient(answer, torch.stack([Task(True).targets(part.y, 3, 0.1) for part in parts])))
     for row, network in enumerate(networks):
@@ -219,6 +234,44 @@ def test_dropout_drops_the_share_it_is_told_and_keeps_the_mean():
     for row, p in ((1, 0.25), (2, 0.9)):
         assert abs(float(dropped[row].eq(0).float().mean()) - p) < 0.01
         assert abs(float(dropped[row].mean()) - 1.0) < 0.05
+
+
+class Masked(nn.Module):
+    """Dropout with a mask that is known."""
+
+    def __init__(self, kept: Tensor) -> None:
+        super().__init__()
+        self.kept = kept
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.kept
+
+
+def test_what_dropout_overwrites_is_needed_by_nobody():
+    graph = architecture("chain", 64)
+    networks = [build(graph, SIGNATURE, dropout=p, seed=i) for i, p in enumerate((0.25, 0.5))]
+    for network in networks:
+        for head in network.heads.values():
+            nn.init.normal_(head.weight, std=0.3)
+    recipe, task = Recipe(), Task(True)
+    (stack,) = Stacks([networks], [[recipe] * 2], [[Moving.of(n, recipe) for n in networks]], stacked=True).stacks
+    parts = [rows(32, i) for i in range(2)]
+    views = {"numeric": torch.stack([part.tensors["numeric"] for part in parts])}
+    with torch.no_grad():
+        stack.draw([torch.Generator().manual_seed(i) for i in range(2)], views)
+        answer, back = stack.forward(views)
+        back(task.gradient(answer, torch.stack([task.targets(part.y, 3, 0.0) for part in parts])))
+        masks = [each(torch.ones(2, 32, 64))[0] for each in stack.dropouts]
+    found = [[p.grad.clone() for p in network.parameters()] for network in networks]
+    for row, (network, part) in enumerate(zip(networks, parts, strict=True)):
+        places = [name for name, module in network.nodes.items() if isinstance(module, layers.Dropout)]
+        for place, mask in zip(places, masks, strict=True):
+            network.nodes[place] = Masked(mask[row])
+        alone = network({"numeric": part.tensors["numeric"]})
+        torch.testing.assert_close(answer[row], alone.detach(), rtol=1e-4, atol=1e-6)
+        learned = torch.autograd.grad(nn.functional.cross_entropy(alone, part.y), list(network.parameters()))
+        for one, other in zip(found[row], learned, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
 def test_a_row_that_diverges_stops_alone_and_leaves_the_bits_beside_it():

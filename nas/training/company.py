@@ -39,7 +39,7 @@ from nas.training.resident import Fold
 ABREAST = 16  # trainings side by side on the CPU at most
 ABREAST_ON_GPU = 1024
 NODE_FLOPS = 4_000  # of a row, in the time that calls for a node take (one core, MLPs: shares right within a third)
-CACHE_BYTES = 2**24  # what those may touch in a step, so that it stays in the cache
+CACHE_BYTES = 2**25  # what those may touch in a step, so that it stays in the cache
 RAISED = (Exception, SystemExit)  # by a candidate: what an operation calls an exit ends nothing but itself
 _SPLIT = 10  # purpose of a seed
 

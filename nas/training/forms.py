@@ -36,7 +36,8 @@ Back = Callable[[Tensor], Tensor | None]
 Form = Callable[[Tensor, Columns], tuple[Tensor, Back]]
 """(input, what is wanted) -> (output, gradient of the output -> gradient of the input or None).
 
-A gradient may hold anything in columns that are not wanted.
+The gradient of the input has all columns, with anything in those that are not wanted, or the wanted ones alone. That of
+the output may be overwritten.
 """
 Function = Callable[[Tensor], Tensor]
 Slope = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -48,6 +49,7 @@ class Place:
     """The same module of each row, the tensors [K, ...] of its parameters, and where their gradients are written.
 
     scale: The path of a ``FeatureScale`` the input has yet to go through, for modules that ``fold`` it.
+    free: Whether the input may be overwritten, because nobody else needs it.
     """
 
     path: str
@@ -56,11 +58,12 @@ class Place:
     gradients: Mapping[str, Tensor]
     dropouts: list[Dropouts]
     scale: str | None = None
+    free: bool = False
 
     def child(self, name: str) -> Place:
         """Returns the place of a child module."""
         modules = [module.get_submodule(name) for module in self.modules]
-        return replace(self, path=f"{self.path}.{name}", modules=modules)
+        return replace(self, path=f"{self.path}.{name}", modules=modules, free=False)
 
     def parameter(self, name: str, path: str | None = None) -> tuple[Tensor, Tensor]:
         """Returns the parameter ``name`` of all rows, and where its gradient is written."""
@@ -126,38 +129,36 @@ def _linear(place: Place) -> Form:
     bias, bias_into = place.parameter("bias") if module.bias is not None else (None, None)
     factor, factor_into = (None, None) if place.scale is None else place.parameter("weight", place.scale)
     added = None if bias is None else bias.unsqueeze(1)
-    at_once = added is not None and min(weight.shape[1:]) > 1
+    of_matrices = min(weight.shape[1:]) > 1
+    multiply = torch.bmm if of_matrices else product  # as product does
+    matrix = weight if factor is None else torch.empty_like(weight)  # the latter holds the scaled weights of a step
+    transposed = matrix.transpose(1, 2)
 
     def form(x: Tensor, wanted: Columns) -> tuple[Tensor, Back]:
-        matrix = weight if factor is None else weight * factor.unsqueeze(1)
-        if at_once:
-            y = torch.baddbmm(added, x, matrix.transpose(1, 2))
+        if factor is not None:
+            torch.mul(weight, factor.unsqueeze(1), out=matrix)
+        if added is not None and of_matrices:
+            y = torch.baddbmm(added, x, transposed)
         else:
-            y = product(x, matrix.transpose(1, 2))
+            y = multiply(x, transposed)
             if added is not None:
                 y += added
 
         def back(gradient: Tensor) -> Tensor | None:
-            product(gradient.transpose(1, 2), x, into)
-            if factor is not None and factor_into is not None:
-                column_sums(into * weight, factor_into)
-                into.mul_(factor.unsqueeze(1))
+            multiply(gradient.transpose(1, 2), x, out=into)
             if bias_into is not None:
                 column_sums(gradient, bias_into)
-            return _passed(gradient, matrix, wanted)
+            passed = None
+            if wanted is not None:
+                passed = multiply(gradient, matrix) if wanted == ALL else product(gradient, matrix[..., wanted])
+            if factor is not None and factor_into is not None:
+                column_sums(torch.mul(into, weight, out=matrix), factor_into)
+                into.mul_(factor.unsqueeze(1))
+            return passed
 
         return y, back
 
     return form
-
-
-def _passed(gradient: Tensor, matrix: Tensor, wanted: Columns) -> Tensor | None:
-    """Returns the products of gradients [K, b, o] and matrices [K, o, i] in the columns that are wanted."""
-    if wanted is None or wanted == ALL:
-        return None if wanted is None else product(gradient, matrix)
-    found = gradient.new_empty(*gradient.shape[:2], matrix.shape[2])
-    product(gradient, matrix[..., wanted], found[..., wanted])
-    return found
 
 
 def _gated_linear(place: Place) -> Form:
@@ -216,14 +217,13 @@ def _in_turn(forms: Sequence[tuple[Form, bool]]) -> Form:
 
 
 def _products(x: Tensor, weight: Tensor) -> Tensor:
-    """Returns the products [K, n, b, s] of x [K, n, b, f] and weights [K, n, f, s], row after row."""
-    return torch.stack([product(a, b) for a, b in zip(x.unbind(0), weight.unbind(0), strict=True)])
+    """Returns the products [K, n, b, s] of x [K, n, b, f] and weights [K, n, f, s]."""
+    return product(x.flatten(0, 1), weight.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
 def _products_back(x: Tensor, weight: Tensor, gradient: Tensor, into: Tensor, wanted: Columns) -> Tensor | None:
     """Writes the gradient of the weights of ``_products`` to ``into``; returns that of ``x`` where it is wanted."""
-    for a, g, out in zip(x.unbind(0), gradient.unbind(0), into.unbind(0), strict=True):
-        product(a.transpose(1, 2), g, out)
+    into.copy_(_products(x.transpose(2, 3), gradient))
     return _products(gradient, weight.transpose(2, 3)) if wanted else None
 
 
@@ -252,7 +252,7 @@ def _periodic_embedding(place: Place) -> Form:
 
         def back(gradient: Tensor) -> Tensor | None:
             of_y = gradient.view(y.shape).transpose(1, 2)  # [K, n, b, s]
-            of_learned = of_y[..., 1:]
+            of_learned = of_y[..., 1:].contiguous()
             column_sums(of_learned, bias_into)
             of_waves = _products_back(waves, weight, of_learned, into, ALL)
             assert of_waves is not None
@@ -289,8 +289,26 @@ def _piecewise_linear(place: Place) -> Form:
 
 def _category_embedding(place: Place) -> Form:
     weight, into = place.parameter("weight")
+    rows, columns, levels_, size = weight.shape
+    table = weight.new_zeros(rows, columns, levels_ + 1, size)  # the first level of each column is none
+    starts = torch.arange(0, rows * columns * (levels_ + 1), levels_ + 1, device=weight.device).view(rows, 1, columns)
+
+    def looked_up(x: Tensor) -> tuple[Tensor, Back]:
+        """The same for numbers of levels [K, b, c] from ``levels_of``."""
+        table[:, :, 1:] = weight
+        places = (x + starts).view(-1)
+        y = torch.embedding(table.view(-1, size), places)
+
+        def back(gradient: Tensor) -> None:
+            sums = torch.zeros_like(table)
+            sums.view(-1, size).index_put_((places,), gradient.reshape(-1, size), accumulate=True)
+            into.copy_(sums[:, :, 1:])
+
+        return y.view(*x.shape[:2], -1), back
 
     def form(x: Tensor, wanted: Columns) -> tuple[Tensor, Back]:
+        if x.dim() == 3:
+            return looked_up(x)
         levels = x.transpose(1, 2)  # [K, c, b, l]
         y = _products(levels, weight).transpose(1, 2)  # [K, b, c, s]
 
@@ -328,11 +346,11 @@ def _layer_norm(place: Place) -> Form:
 
         def back(gradient: Tensor) -> Tensor | None:
             column_sums(gradient, bias_into)
-            column_sums(gradient * normal, into)
+            column_sums(normal.mul_(gradient), into)
             if not wanted:
                 return None
             found: Tensor = ATEN.native_layer_norm_backward(
-                gradient * scale, x, shape, mean, inverse, None, None, [True, False, False]
+                gradient.mul_(scale), x, shape, mean, inverse, None, None, [True, False, False]
             )[0]
             return found
 
@@ -367,9 +385,11 @@ def _elementwise(function: Function, slope: Slope) -> Callable[[Place], Form]:
 
 
 def _relu(place: Place) -> Form:
+    relu = torch.relu_ if place.free else torch.relu  # exact, hence of all rows at once
+
     def form(x: Tensor, wanted: Columns) -> tuple[Tensor, Back]:
-        y = torch.relu(x)  # exact, hence of all rows at once
-        return y, lambda gradient: ATEN.threshold_backward(gradient, y, 0.0)
+        y = relu(x)
+        return y, lambda gradient: ATEN.threshold_backward.grad_input(gradient, y, 0.0, grad_input=gradient)
 
     return form
 
@@ -401,11 +421,15 @@ def _flatten(place: Place) -> Form:
 
 @dataclass(eq=False)
 class Dropouts:
-    """One place of dropout: probability of each row, and the random bits of this step, int8 [K, elements]."""
+    """One place of dropout: probability of each row, and the random bits of this step, int8 like the input [K, ...].
+
+    free: Whether the input may be overwritten. shape: Of the input, known after the first call.
+    """
 
     p: Sequence[float]
+    free: bool = False
     bits: Tensor | None = None
-    elements: int = 0  # of one row, known after the first call
+    shape: tuple[int, ...] = ()
     level: Tensor = field(init=False)
     factor: Tensor = field(init=False)
 
@@ -414,26 +438,37 @@ class Dropouts:
         self.level = torch.tensor([level - 128 for level in levels], dtype=torch.int8)
         self.factor = torch.tensor([256 / (256 - level) for level in levels])
 
-    def to(self, device: torch.device) -> None:
-        """Moves the constants to a device."""
-        self.level, self.factor = self.level.to(device), self.factor.to(device)
+    @property
+    def elements(self) -> int:
+        """How many numbers a row has."""
+        return math.prod(self.shape[1:])
+
+    def take(self, bits: Tensor) -> None:
+        """Makes the first bytes [K, ...] of a memory the random bits of every step."""
+        self.bits = bits.view(torch.int8)[:, : self.elements].view(self.shape)
+        ones = (len(self.p), *(1,) * (len(self.shape) - 1))
+        self.level, self.factor = (each.to(bits.device).view(ones) for each in (self.level, self.factor))
 
     def __call__(self, x: Tensor, wanted: Columns = ALL) -> tuple[Tensor, Back]:
         """Drops elements of each row of ``x`` [K, ...] (to the nearest 1 / 256) and scales the rest."""
-        self.elements = x.numel() // len(x)
+        self.shape = x.shape
         if self.bits is None or not any(self.p):
             return x, lambda gradient: gradient
-        shape = (x.shape[0], *(1,) * (x.dim() - 1))
-        kept = torch.ge(self.bits.view(x.shape), self.level.view(shape), out=torch.empty_like(x))  # faster than a cast
-        kept.mul_(self.factor.view(shape))
-        return x * kept, lambda gradient: kept.mul_(gradient)
+        kept = torch.ge(self.bits, self.level, out=torch.empty_like(x)).mul_(self.factor)  # faster than a cast
+        return x.mul_(kept) if self.free else x * kept, lambda gradient: kept.mul_(gradient)
 
 
 def _dropout(place: Place) -> Form:
-    dropouts = Dropouts([float(module.p) for module in place.modules])  # type: ignore[arg-type]
+    dropouts = Dropouts([float(module.p) for module in place.modules], place.free)  # type: ignore[arg-type]
     place.dropouts.append(dropouts)
     return dropouts
 
+
+FORGET = frozenset([nn.Linear, layers.GatedLinear, nn.LayerNorm, nn.ReLU, nn.GELU, nn.SiLU, layers.Mish])
+"""Modules whose output may be overwritten by dropout or ReLU: it is their own, and their gradient is the same after it.
+
+That of ReLU asks which numbers are positive; those that dropout makes 0 have no gradient anyway.
+"""
 
 _SELU = (1.6732632423543772, 1.0507009873554805, 1.0)  # alpha, scale, scale of the input (Klambauer et al. 2017)
 

@@ -25,6 +25,7 @@ from nas.training.optimizer import Moving
 from nas.training.recipe import Recipe, batch_size, coslog4, derive
 from nas.training.resident import Rows
 from nas.training.stack import Stack, Stacks, can_stack
+from nas.training.tape import looked_up
 
 EVALUATION_ELEMENTS = {"cpu": 2**18, "cuda": 2**26}  # of the largest value in one evaluation batch; fits the cache
 BATCHES_BYTES = 2**22  # of batches picked at once
@@ -324,15 +325,17 @@ class _Run:
                 views = first.take(orders[0][start : start + size])
                 yield {name: _moved(view, moves[0], start).unsqueeze(0) for name, view in views.items()}
             return
-        row = sum(tensor[0].numel() * tensor.element_size() for tensor in first.tensors.values())
+        names = looked_up(trainings[0].network) if self.first.can_stack else ()
+        sources = [training.rows.with_levels(names) for training in trainings]
+        row = sum(tensor[0].numel() * tensor.element_size() for tensor in sources[0].values())
         together = min(steps, max(1, BATCHES_BYTES // max(1, row * size * len(self.trainings))))
         for start in range(0, steps * size, together * size):
             some = [order[start : start + together * size] for order in orders]
             picked = {}
-            for name, tensor in first.tensors.items():
+            for name, tensor in sources[0].items():
                 picked[name] = tensor.new_empty(len(some), len(some[0]), *tensor.shape[1:])
-                for training, order, move, into in zip(trainings, some, moves, picked[name], strict=True):
-                    torch.index_select(training.rows.tensors[name], 0, order, out=into)
+                for source, order, move, into in zip(sources, some, moves, picked[name], strict=True):
+                    torch.index_select(source[name], 0, order, out=into)
                     if move is not None:
                         into.copy_(move.of(start, into))
             for i in range(0, len(some[0]), size):

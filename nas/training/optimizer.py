@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adamw import adamw
 
 from nas.training.forms import ALIGNED
 from nas.training.recipe import Recipe
@@ -155,7 +154,6 @@ class Optimizer:
             torch.cat([getattr(each, name) for each in every]) for name in ("u", "first", "second")
         )
         self._gradient = torch.zeros_like(self._u)
-        self._fused = True if device.type in ("cpu", "cuda") else None
         sizes = [layout.size * len(rows) for layout, rows in zip(layouts, moving, strict=True)]
         views = [
             [part.view(-1, layout.size) for part, layout in zip(flat.split(sizes), layouts, strict=True)]
@@ -168,20 +166,20 @@ class Optimizer:
         """Steps on the gradients at ``factor`` times each row's learning rate."""
         for lines in self.lines:
             lines.decay(factor)
-        adamw(
+        self._steps += 1
+        torch._fused_adamw_(
             [self._u],
             [self._gradient],
             [self._first],
             [self._second],
             [],
             [self._steps],
-            fused=self._fused,
-            amsgrad=False,
+            lr=factor,
             beta1=BETAS[0],
             beta2=BETAS[1],
-            lr=factor,
             weight_decay=0.0,
             eps=EPSILON,
+            amsgrad=False,
             maximize=False,
         )
         for lines in self.lines:

@@ -5,8 +5,8 @@ Here belongs where rows lie and how they are picked. What is done with a batch b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,7 @@ class Rows:
     preprocess: Preprocess | None
     y: Tensor
     weights: Tensor | None = None
+    _levels: dict[str, Tensor] = field(default_factory=dict, init=False)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -47,6 +48,13 @@ class Rows:
     def slice(self, start: int, stop: int) -> dict[str, Tensor]:
         """Returns the views of consecutive rows."""
         return self._finish({name: tensor[start:stop] for name, tensor in self.tensors.items()})
+
+    def with_levels(self, names: Collection[str]) -> dict[str, Tensor]:
+        """Returns the tensors, one-hot views with these names as ``levels_of`` them."""
+        for name in names:
+            if name not in self._levels:
+                self._levels[name] = levels_of(self.tensors[name])
+        return self.tensors | {name: self._levels[name] for name in names}
 
     def spread(self, most: int) -> Rows:
         """Returns at most ``most`` of the rows, evenly spaced."""
@@ -62,6 +70,13 @@ class Rows:
             return tensors
         views: dict[str, Tensor] = self.preprocess(*(tensors[name] for name in self.preprocess.raw))
         return views
+
+
+def levels_of(onehot: Tensor) -> Tensor:
+    """Returns the levels [n, c] that one-hot rows [n, c, l] stand for, from 1; 0 for rows of zeros."""
+    n, columns, levels = onehot.shape
+    numbers = torch.arange(1.0, levels + 1, device=onehot.device)
+    return (onehot.reshape(n * columns, levels) @ numbers).long().view(n, columns)
 
 
 def spread(n: int, most: int) -> Tensor:

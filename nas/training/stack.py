@@ -7,7 +7,7 @@ memory and steps in ``optimizer``; batches, schedules and epochs in ``learn``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from nas.model import Network
 from nas.training.forms import Dropouts, Form, Place, form_of, has_form, identity
 from nas.training.optimizer import Layout, Lines, Moving, Optimizer
 from nas.training.recipe import Recipe
-from nas.training.tape import Give, Tape, folded
+from nas.training.tape import Give, Tape, folded, overwriting
 
 
 def can_stack(network: Network) -> bool:
@@ -39,6 +39,7 @@ class Stack:
             raise ValueError("what has no form side by side is trained alone")
         self.networks, self.lines = networks, lines
         self.dropouts: list[Dropouts] = []
+        self._words: list[Tensor] | None = None  # random bits of each row, once their number is known
         self._point()
         self._tape = Tape(networks[0], self._forms()) if stacked else None
 
@@ -62,17 +63,19 @@ class Stack:
 
     def draw(self, generators: Sequence[torch.Generator], views: Mapping[str, Tensor]) -> None:
         """Draws the random bits of one step, each row's from its own generator, eight elements from 64 bits."""
-        active = [dropouts for dropouts in self.dropouts if any(dropouts.p)]
-        if not active:
-            return
-        if not active[0].elements:
-            self.forward(views)  # tells the sizes
+        if self._words is None and any(any(dropouts.p) for dropouts in self.dropouts):
+            self._words = self._room_for_bits(views)
+        for row, generator in zip(self._words or (), generators, strict=False):
+            row.random_(-(2**63), None, generator=generator)
+
+    def _room_for_bits(self, views: Mapping[str, Tensor]) -> list[Tensor]:
+        """Returns the memory of each row's random bits, of which every dropout has its part."""
+        self.forward(views)  # tells the sizes
         starts = list(accumulate((-(-each.elements // (8 * 16)) * 16 for each in self.dropouts), initial=0))
         words = torch.empty(len(self.networks), starts[-1], dtype=torch.int64, device=self.lines.u.device)
-        for row, generator in zip(words, generators, strict=True):
-            row.random_(-(2**63), None, generator=generator)
-        for dropouts, start, stop in zip(self.dropouts, starts, starts[1:], strict=False):
-            dropouts.bits = words[:, start:stop].view(torch.int8)[:, : dropouts.elements]
+        for dropouts, part in zip(self.dropouts, pairwise(starts), strict=True):
+            dropouts.take(words[:, slice(*part)])
+        return list(words)
 
     # ---- forward and backward
 
@@ -102,15 +105,13 @@ class Stack:
             weights[part.name] = part.of(self.lines.weights)
             gradients[part.name] = part.of(self.lines.gradient)
         forms = {}
-        scales = folded(self.networks[0])
+        scales, free = folded(self.networks[0]), overwriting(self.networks[0])
         for group in ("nodes", "adapters", "heads"):
             for name in self.networks[0].get_submodule(group):  # type: ignore[attr-defined]
                 path = f"{group}.{name}"
                 modules = [network.get_submodule(path) for network in self.networks]
-                place = Place(path, modules, weights, gradients, self.dropouts, scales.get(path))
+                place = Place(path, modules, weights, gradients, self.dropouts, scales.get(path), path in free)
                 forms[path] = identity(place) if path in scales.values() else form_of(place)
-        for dropouts in self.dropouts:
-            dropouts.to(self.lines.u.device)
         return forms
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nas import layers
 from nas.model import Network, Step
-from nas.training.forms import ALL, Columns, Form, folds, has_parameters
+from nas.training.forms import ALL, FORGET, Columns, Form, folds, has_parameters
 
 Give: TypeAlias = Callable[[Tensor], None]
 Gradients: TypeAlias = list[Tensor | None]
@@ -106,17 +106,51 @@ class Tape:
 
 def folded(network: Network) -> dict[str, str]:
     """Returns the paths of nodes that take over a ``FeatureScale`` nobody else reads, and that of the scale."""
+    return {
+        f"nodes.{reader}": f"nodes.{node}"
+        for node, reader in _read_once(network).items()
+        if isinstance(network.nodes[str(node)], layers.FeatureScale) and folds(network.nodes[str(reader)])
+    }
+
+
+def overwriting(network: Network) -> set[str]:
+    """Returns the paths of nodes that may overwrite what they read."""
+    once = _read_once(network).items()
+    return {f"nodes.{reader}" for node, reader in once if type(network.nodes[str(node)]) in FORGET}
+
+
+def looked_up(network: Network) -> set[str]:
+    """Returns the one-hot views that embeddings alone read, which are then given the numbers of levels."""
+    names = {
+        step.node: str(network.architecture.nodes[step.node].parameters[0][1])
+        for step in network.steps
+        if step.operation == "input"
+    }
+    others = {
+        source
+        for step in network.steps
+        for source, times in step.sources
+        if step.sources != ((source, 1),)
+        or step.operation == "output"
+        or type(network.nodes[str(step.node)]) is not layers.CategoryEmbedding
+    }
+    return {name for node, name in names.items() if node not in others}
+
+
+def _read_once(network: Network) -> dict[int, int]:
+    """Returns for each node that another one alone reads, and nothing besides it, that other one."""
     readers: dict[int, list[Step]] = {}
     for step in network.steps:
         for source, _ in step.sources:
             readers.setdefault(source, []).append(step)
-    found = {}
-    for name, module in network.nodes.items():
-        reader = readers[int(name)][0]
-        alone = len(readers[int(name)]) == 1 and reader.sources == ((int(name), 1),) and reader.operation != "output"
-        if isinstance(module, layers.FeatureScale) and alone and folds(network.nodes[str(reader.node)]):
-            found[f"nodes.{reader.node}"] = f"nodes.{name}"
-    return found
+    return {
+        source: some[0].node
+        for source, some in readers.items()
+        if str(source) in network.nodes
+        and len(some) == 1
+        and some[0].sources == ((source, 1),)
+        and some[0].operation != "output"
+    }
 
 
 def _source(
@@ -167,21 +201,22 @@ def _joined(node: _Node, values: Sequence[Tensor]) -> tuple[Tensor, Back]:
     else:
         joined = _total([part if times == 1 else times * part for part, times in repeated])
     widths = [part.shape[2] for part in parts]
+    starts = list(accumulate((width * s.times for width, s in zip(widths, node.sources, strict=True)), initial=0))
     value, back_of_node = node.form(joined, node.wanted)
 
     def through(gradient: Tensor, gradients: Gradients) -> None:
         found = back_of_node(gradient)
         if found is None or not node.wanted:
             return
-        start = 0
-        for source, back, width in zip(node.sources, backs, widths, strict=True):
+        moving = [place for place in zip(node.sources, backs, starts, widths, strict=False) if place[0].moves]
+        first = starts[0] if found.shape == joined.shape else moving[0][2]  # column of the gradient
+        for number, (source, back, start, width) in enumerate(moving):
             if node.join == "concat":
-                share = _total([found.narrow(2, start + width * i, width) for i in range(source.times)])
-                start += width * source.times
+                share = _total([found.narrow(2, start - first + width * i, width) for i in range(source.times)])
             else:
                 share = found if source.times == 1 else source.times * found
-            if not source.moves:
-                continue
+                if share is found and number + 1 < len(moving):
+                    share = share.clone()  # because it may be overwritten
             passed = share if back is None else back(share)
             if source.wanted and passed is not None:
                 _give(gradients, source.node, passed)
