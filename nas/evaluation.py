@@ -185,9 +185,9 @@ class Evaluator:
         candidate, fidelity = self._candidate(record.choices), thorough(self.fidelity)
         return self._key(candidate, fidelity, self.seed + FRESH, stop_epoch=stop)
 
-    def finalist(self, record: Record) -> Group:
+    def finalist(self, record: Record, until: float | None = None) -> Group:
         """Returns a screened candidate as it is confirmed: for the median of its best epochs, none picked by score."""
-        return Group((dict(record.choices),), (self._candidate(record.choices),), stop=stop_epoch(record))
+        return Group((dict(record.choices),), (self._candidate(record.choices),), stop=stop_epoch(record), until=until)
 
     def seconds_to_confirm(self, record: Record) -> float:
         """Returns what confirming a screened candidate will take about, by what screening it took."""

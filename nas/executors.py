@@ -8,6 +8,7 @@ so that no script needs a guard; it ends when the one that started it does, howe
 from __future__ import annotations
 
 import io
+import math
 import os
 import pickle
 import queue
@@ -21,6 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from nas.alarm import TimeOver, alarm
 from nas.errors import SearchError
 
 Notice = Callable[[Any], None]
@@ -81,10 +83,18 @@ class Executor(Protocol):
 
 
 class Here:
-    """Calls one after the other in this process; one that hangs is not ended."""
+    """Calls one after the other in this process.
 
-    def __init__(self, prepare: Prepare, shared: Any = None) -> None:
+    Args:
+        prepare: Called once, before the first call.
+        shared: Its argument.
+        seconds: (item, None) -> what the call may take, what is prepared for it included. One that takes longer is
+            broken off where ``nas.alarm`` can do that, and unless compiled code never returns.
+    """
+
+    def __init__(self, prepare: Prepare, shared: Any = None, *, seconds: Patience | None = None) -> None:
         self._prepare, self._shared = prepare, shared
+        self._seconds = seconds or _endless
         self._call: Callable[[Any], Any] | None = None
 
     def __enter__(self) -> Here:
@@ -96,8 +106,16 @@ class Here:
     def run(self, items: Iterable[Any]) -> Iterator[tuple[Any, Done | Failed]]:
         """Yields results in order; an item is taken when the one before has its result."""
         for item in items:
-            self._call = self._call or self._prepare(self._shared, lambda what: None)
-            yield item, Done(self._call(item))
+            yield item, self._result(item)
+
+    def _result(self, item: Any) -> Done | Failed:
+        began = time.monotonic()
+        try:
+            with alarm(began + self._seconds(item, None)):
+                self._call = self._call or self._prepare(self._shared, lambda what: None)
+                return Done(self._call(item))
+        except TimeOver:
+            return _too_long(time.monotonic() - began)
 
 
 class Processes:
@@ -110,6 +128,8 @@ class Processes:
         threads: That each computes on.
         seconds: (item, what it is busy with or None) -> what the call may take from now on, once its process has
             loaded; the process is ended after that, and another takes its place.
+        until: ``time.monotonic()`` at which a call whose process has not loaded is given up as well.
+        until: ``time.monotonic()`` at which a call whose process has not loaded yet is given up.
 
     Raises:
         SearchError: Something cannot be sent to another process.
@@ -123,12 +143,13 @@ class Processes:
         workers: int,
         threads: int = 1,
         seconds: Patience | None = None,
+        until: float = math.inf,
     ) -> None:
         if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
             raise SearchError(f"`workers >= 1` must be a whole number, but got {workers=}.")
         self._content = pickle.dumps(sys.path) + _sendable((prepare, shared))
         self._most, self._threads = workers, threads
-        self._seconds = seconds or (lambda item, busy: float("inf"))
+        self._seconds, self._until = seconds or _endless, until
         self._workers: list[_Worker] = []
         self._inbox: queue.SimpleQueue[tuple[_Worker, Any]] = queue.SimpleQueue()
         self._failed_starts = 0
@@ -177,7 +198,7 @@ class Processes:
         for worker in self._workers:
             if not worker.busy:
                 return worker
-        self._workers.append(_Worker(self._content, self._threads, self._seconds, self._inbox))
+        self._workers.append(_Worker(self._content, self._threads, self._seconds, self._until, self._inbox))
         return self._workers[-1]
 
     def _heard(self, worker: _Worker, message: Any) -> Iterator[tuple[Any, Done | Failed]]:
@@ -208,12 +229,11 @@ class Processes:
         self._idle().begin(worker.finish())
 
     def _late(self, worker: _Worker) -> Iterator[tuple[Any, Done | Failed]]:
-        if not worker.ready:
+        if not worker.ready and time.monotonic() < self._until:
             raise SearchError(f"a process did not load in {STARTING:g} seconds; use one worker.")
         item = worker.finish()
         self._remove(worker)
-        message = f"it was ended after {worker.seconds:.0f} seconds."
-        yield item, Failed("timeout", message, worker.seconds, worker.doing)
+        yield item, _too_long(worker.seconds if worker.ready else 0.0, worker.doing)
 
     def _remove(self, worker: _Worker, patience: float = 0.0) -> int:
         self._workers.remove(worker)
@@ -223,7 +243,9 @@ class Processes:
 class _Worker:
     """One process, and the item it is busy with. What it says arrives in ``inbox``; None is its end."""
 
-    def __init__(self, content: bytes, threads: int, seconds: Patience, inbox: queue.SimpleQueue[Any]) -> None:
+    def __init__(
+        self, content: bytes, threads: int, seconds: Patience, until: float, inbox: queue.SimpleQueue[Any]
+    ) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-c", _CHILD],
             stdin=subprocess.PIPE,
@@ -232,7 +254,7 @@ class _Worker:
             start_new_session=True,  # Ctrl-C is the caller's alone
         )
         self.busy = self.ready = False
-        self.deadline = time.monotonic() + STARTING
+        self.deadline = min(time.monotonic() + STARTING, until)
         self._item: Any = None
         self.doing: Any = None
         self._written = b""
@@ -314,6 +336,14 @@ class _Worker:
         self._process.wait()
         self._ear.join(LISTENING)
         inbox.put((self, None))
+
+
+def _endless(item: Any, busy: Any) -> float:
+    return math.inf
+
+
+def _too_long(seconds: float, busy: Any = None) -> Failed:
+    return Failed("timeout", f"it was ended after {seconds:.0f} seconds.", seconds, busy)
 
 
 def serve(stream: io.BufferedReader) -> None:

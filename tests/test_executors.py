@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -196,3 +197,26 @@ def _until(true: Callable[[], Any], seconds: float = 30.0) -> None:
     while not true():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+@pytest.mark.timeout(60, method="thread")
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX signals")
+def test_what_hangs_here_is_broken_off_and_the_next_call_goes_on():
+    with Here(prepare, 1, seconds=lambda item, busy: 0.3) as executor:
+        found = dict(executor.run(["hang", 1]))
+    assert found["hang"] == Failed("timeout", "it was ended after 0 seconds.")
+    assert found[1] == Done(2)
+
+
+def test_a_process_that_has_not_loaded_in_time_gives_its_call_up():
+    began = time.monotonic()
+    with Processes(slowly, 1, workers=1, until=time.monotonic() + 0.5) as executor:
+        ((_, failed),) = executor.run([1])
+    assert failed == Failed("timeout", "it was ended after 0 seconds.")
+    assert time.monotonic() - began < 30
+
+
+def slowly(shared: int, notice: Notice) -> Callable[[Any], Any]:
+    """Returns nothing for a minute."""
+    time.sleep(60)
+    return prepare(shared, notice)

@@ -31,7 +31,8 @@ ROOMS: dict[str, tuple[str, bool]] = {
     "preprocess": ("dataset operations", True),
     "model": ("architecture operations layers preprocess", True),
     "training": ("architecture dataset layers metrics model operations preprocess record", True),
-    "executors": ("", False),
+    "alarm": ("", False),
+    "executors": ("alarm", False),
     "surrogate": ("", False),
     "controllers": ("architecture space encoding record metadataset readable surrogate", False),
     "protocol": ("dataset metrics record training", False),
@@ -53,8 +54,8 @@ ROOMS: dict[str, tuple[str, bool]] = {
     ),
     "goals": ("architecture dataset export model placed record space training", False),
     "loop": (
-        "architecture comparison controllers dataset evaluation executors goals metadataset metrics protocol record "
-        "readable report result space sketch study training search_spaces",
+        "alarm architecture comparison controllers dataset evaluation executors goals metadataset metrics protocol "
+        "record readable report result space sketch study training search_spaces",
         False,
     ),
     "estimator": ("controllers dataset loop metadataset model operations placed preprocess record result space", False),

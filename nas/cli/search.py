@@ -28,7 +28,7 @@ def add(commands: Commands) -> None:
     command = commands.add_parser("search", help="search for a network for your data")
     add_data(command)
     command.add_argument("--trials", type=int, default=30, help="trainings of new candidates in total (%(default)s)")
-    command.add_argument("--seconds", type=float, help="end the trainings after this time, the one under way too")
+    command.add_argument("--seconds", type=float, help="end the search after this time; comparison and export follow")
     command.add_argument("--candidate-seconds", type=float, metavar="S", help="end a candidate that takes longer")
     command.add_argument("--workers", type=int, default=1, help="candidates trained at the same time (%(default)s)")
     command.add_argument(
@@ -65,16 +65,18 @@ def _search(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> dict[str, Any]:
     """Searches, says how it goes, and returns the outcome as JSON values."""
     from nas.export import check_suffix
-    from nas.loop import Search
+    from nas.loop import Limit, Search
 
+    limit = Limit(options.seconds)
     if options.export:
         check_suffix(options.export)
     started = time.monotonic()
-    data = loaded(options)
+    with limit.preparing("the data were read", "pass fewer rows"):
+        data = loaded(options)
     running = Search(
         data,
         trials=options.trials,
-        seconds=options.seconds,
+        seconds=limit,
         candidate_seconds=options.candidate_seconds,
         workers=options.workers,
         fidelity=options.fidelity,
@@ -89,16 +91,16 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         device=options.device,
     )
     with running:
-        notes = list(running.notes)
+        noted = len(running.notes)
         print(_opening(running, len(data)))
-        for note in notes:
-            print(f"note: {note}")
+        _print_notes(running)
         print(running.controller.explain().line, flush=True)
         _print_trials(running)
-        for note in running.notes[len(notes) :]:
-            print(f"note: {note}")
+        _print_notes(running, noted)
         print("training the best again on fresh splits", flush=True)
+        noted = len(running.notes)
         result = running.finish()
+        _print_notes(running, noted)
     print(result.explain().line)
     print(_found(result), flush=True)
     saved = result.export(options.export) if options.export else None
@@ -164,12 +166,18 @@ def _print_trials(running: Search) -> None:
             bar.update()
 
 
+def _print_notes(running: Search, first: int = 0) -> None:
+    for note in running.notes[first:]:
+        print(f"note: {note}")
+
+
 def _found(result: Result) -> str:
     best, score = result.best, result.confirmation.score or 0.0
     where = "trial" if any(best.key == r.key for r in result.records) else f"search {best.search!r}, trial"
     value = f"{best.metric} {sign_of(best.metric) * score:.4f}"
+    fresh = f"the best of {len(result.confirmed)} on fresh splits" if result.confirmed else "not tried on fresh splits"
     return (
-        f"found: {where} {best.number + 1}, the best of {len(result.confirmed)} on fresh splits "
+        f"found: {where} {best.number + 1}, {fresh} "
         f"({value}): {best.architecture.summary()}; {settings_text(best.settings)}"
     )
 

@@ -35,21 +35,24 @@ def whole(name: str, value: object, least: int, most: int = LARGEST_SEED) -> int
     return int(value)
 
 
-def check_types(space: object, fidelity: object, seconds: object, candidate_seconds: object) -> None:
-    """Raises SearchError where one of these arguments of a search is of the wrong type, or a time is not positive."""
+def check_types(space: object, fidelity: object) -> None:
+    """Raises SearchError where one of these arguments of a search is of the wrong type."""
     from nas.space import SearchSpace
 
-    number = int | float
     _check_fidelity(fidelity)
-    expected = (("space", space, SearchSpace), ("seconds", seconds, number))
-    for name, value, kind in (*expected, ("candidate_seconds", candidate_seconds, number)):
-        if value is not None and not isinstance(value, kind):
-            wanted = "SearchSpace" if name == "space" else "number"
-            hint = _spaces_like(value) if name == "space" and isinstance(value, str) else ""
-            raise SearchError(f"`{name}` must be a {wanted} or left out, but got {value!r}.{hint}")
-    for name, limit in (("seconds", seconds), ("candidate_seconds", candidate_seconds)):
-        if isinstance(limit, number) and not limit > 0:
-            raise SearchError(f"`{name} > 0` must hold, but got {name}={limit!r}; leave it out for no limit.")
+    if space is not None and not isinstance(space, SearchSpace):
+        hint = _spaces_like(space) if isinstance(space, str) else ""
+        raise SearchError(f"`space` must be a SearchSpace or left out, but got {space!r}.{hint}")
+
+
+def check_time(name: str, seconds: object) -> None:
+    """Raises SearchError where a limit is neither left out nor a positive number."""
+    if seconds is None:
+        return
+    if not isinstance(seconds, int | float):
+        raise SearchError(f"`{name}` must be a number or left out, but got {seconds!r}.")
+    if not seconds > 0:
+        raise SearchError(f"`{name} > 0` must hold, but got {name}={seconds!r}; leave it out for no limit.")
 
 
 def _check_fidelity(fidelity: object) -> None:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from nas.dataset import Dataset, load
 from nas.evaluation import describe
 from nas.loop.arguments import FidelitySpec, MetricSpec, default_space, set_aside, whole
-from nas.loop.running import Search, controller_of
+from nas.loop.limit import Limit
+from nas.loop.proposals import controller_of
+from nas.loop.running import Search
 from nas.metadataset.histories import YOURS, Histories, Source
 from nas.result import Result
 
@@ -80,11 +82,13 @@ def search(
         space: The search space; chosen for the data unless given.
         trials: Trainings of new candidates in total, >= 1. What is known already does not count. Hyperband completes
             the group of the last one, so that a search that is continued is as one that was longer from the start.
-        seconds: Time for trainings, earlier calls counted in: no trial begins after it, less what confirming the best
-            so far will take about. A candidate that is under way then is given up and not recorded, so that the same
-            call with more seconds trains it. What is prepared before the first trial is not counted, and a single step
-            that never returns is ended in a process of its own only (``candidate_seconds``). What is recorded does not
-            depend on the limit, how much of it does: the result then depends on the machine's speed.
+        seconds: Time for this call, less what trainings of earlier ones took: from reading the data to the result, give
+            or take a few seconds. Trials end in time for the best so far to be trained again on fresh splits, as many
+            of them as there is time for, which ``notes`` tell of. Whatever is under way at its end is given up and not
+            recorded, so that the same call with more seconds trains it. One that hangs is ended too, five seconds
+            later; in this process only on POSIX systems, in the main thread, where nobody else waits for SIGALRM, and
+            unless compiled code never returns: with ``workers=2`` or ``candidate_seconds`` always. What is recorded
+            does not depend on the limit, how much of it does: the result then depends on the machine's speed.
         controller: ``meta``, ``reinforce``, ``maml``, ``evolution``, ``random``, ``tpe``, a sampler of Optuna, or a
             function of a ``Problem``.
         history: What may be learned from: a path or a database URL (with the shipped knowledge), a ``MetaDataset``
@@ -104,7 +108,7 @@ def search(
             failed. For that even one worker is a process of its own; the result then depends on the machine's speed.
             Those that were trained together with it begin again, together. Without a limit several workers still end
             one that takes 20 times as long as the longest so far and at least ten minutes (the first ones: an hour); in
-            this process nothing ends one that hangs.
+            this process nothing but ``seconds`` ends one that hangs.
         metric: What is maximised, and chooses the best epoch: a scorer of scikit-learn or its name, such as ``roc_auc``
             or ``neg_mean_absolute_error``, or a function ``(estimator, X, y) -> float``; the Brier score, or the RMSE
             over the target's deviation, is minimised unless it is given.
@@ -117,27 +121,29 @@ def search(
 
     Raises:
         DataError: If the data cannot be learned from.
-        SearchError: If the search cannot start, or no candidate could be trained.
+        SearchError: If the search cannot start, or no candidate could be trained, in time for example.
     """
     from tqdm import tqdm
 
+    limit = Limit(seconds)
     share = test is None or isinstance(test, Real | Dataset)
-    dataset = load(
-        data,
-        target=target,
-        task=task,
-        kind=kind,
-        groups=groups,
-        weights=weights,
-        time=time,
-        validation=validation,
-        test=None if share else test,
-    )
+    with limit.preparing("the data were read", "pass fewer rows"):
+        dataset = load(
+            data,
+            target=target,
+            task=task,
+            kind=kind,
+            groups=groups,
+            weights=weights,
+            time=time,
+            validation=validation,
+            test=None if share else test,
+        )
     running = Search(
         dataset,
         space=space,
         trials=trials,
-        seconds=seconds,
+        seconds=limit,
         controller=controller,
         history=history,
         storage=storage,

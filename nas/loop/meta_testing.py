@@ -64,7 +64,7 @@ def meta_test(
 
         forms(space)
     else:
-        check_types(space, None, None, None)
+        check_types(space, None)
     with Histories(history, None, read_only=history != YOURS) as histories:
         known = {each.info.name for each in histories.past()}
     named = [each for each in datasets if isinstance(each, str) and each in known]

@@ -5,6 +5,7 @@ Here belongs what joins ``nas.evaluation`` (what a training is) and ``nas.execut
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -17,14 +18,18 @@ from nas.record import Cost, Outcome
 if TYPE_CHECKING:
     from nas.training import Busy
 
-GRACE = 5.0  # seconds after its time in which a candidate in a process of its own may still stop by itself
+GRACE = 5.0  # seconds after its time in which a candidate may still stop by itself
 SLOWEST, HANGING, FIRST = 20.0, 600.0, 3600.0
 """Without a limit a process is ended when its candidate has taken so many times what the slowest one took, and at least
 so many seconds; while no other has been trained, after so many."""
 
 
 def place_of(
-    evaluator: Evaluator, workers: int, candidate_seconds: float | None, slowest: Callable[[], float]
+    evaluator: Evaluator,
+    workers: int,
+    candidate_seconds: float | None,
+    slowest: Callable[[], float],
+    end: float = math.inf,
 ) -> Here | Processes:
     """Returns this process for one worker, unless a candidate that hangs must be ended; else processes.
 
@@ -33,12 +38,13 @@ def place_of(
         workers: Candidates trained at the same time.
         candidate_seconds: That screening one may take, None for what is usual.
         slowest: Returns the most seconds that screening one took so far, 0 where there is none.
+        end: ``time.monotonic()`` at which the search is over.
     """
     import torch
 
     given = evaluator.circumstances(candidate_seconds)
     if workers == 1 and candidate_seconds is None:
-        return Here(trainer, given)
+        return Here(trainer, given, seconds=lambda group, busy: _left(group))
 
     def patience(group: Group, busy: Busy | None) -> float:
         limit, together = given.limit(group), len(group.choices if busy is None else busy.who)
@@ -49,12 +55,15 @@ def place_of(
         seconds = limit * together
         if group.epochs is not None:
             seconds = min(seconds, TIMING)
-        if group.until is not None:
-            seconds = min(seconds, group.until - time.monotonic())
-        return GRACE + max(0.0, seconds)
+        return min(GRACE + seconds, _left(group))
 
     threads = torch.get_num_threads() if workers == 1 else 1
-    return Processes(trainer, given, workers=workers, threads=threads, seconds=patience)
+    return Processes(trainer, given, workers=workers, threads=threads, seconds=patience, until=end + GRACE)
+
+
+def _left(group: Group) -> float:
+    """Seconds until a group is ended because the search is over."""
+    return math.inf if group.until is None else GRACE + max(0.0, group.until - time.monotonic())
 
 
 def outcomes(result: Done | Failed, device: str) -> list[Outcome]:

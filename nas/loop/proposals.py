@@ -6,17 +6,22 @@ Here belongs the talk with a controller and nothing else. When something is aske
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nas.evaluation import Evaluator
 from nas.goals import Meter
-from nas.record import Record
+from nas.record import DatasetInfo, PastDataset, Record
+from nas.sketch import KIN, kinship
 
 if TYPE_CHECKING:
-    from nas.controllers import Controller
-    from nas.space import Choices
+    from pathlib import Path
+
+    from nas.controllers import Controller, ControllerSpec
+    from nas.space import Choices, SearchSpace
 
 REPEATS = 200  # known or refused candidates asked for in a row before a space counts as exhausted
 WIDER = 8  # times that more are asked for, where those asked for are under way by another name
@@ -45,16 +50,18 @@ class Proposals:
         self._evaluator, self._meter = evaluator, meter
         self._known = dict(known)
 
-    def next(self, count: int, pending: Collection[str] = (), recorded: Collection[str] = ()) -> list[Choices]:
+    def next(
+        self, count: int, pending: Collection[str] = (), recorded: Collection[str] = (), until: float = math.inf
+    ) -> list[Choices]:
         """Returns at most ``count`` candidates to train, none where the space has no more.
 
         The controller is asked again after each that is known or refused. ``pending`` are keys under way, asked for
         beside the others so that none is asked for twice; ``recorded`` are keys that count as new though they are
-        known, when a search is replayed.
+        known, when a search is replayed. At ``until``, a ``time.monotonic()``, nothing more is asked for.
         """
         repeats = wider = 0
         found: dict[str, Choices] = {}
-        while repeats < REPEATS and wider <= WIDER:
+        while repeats < REPEATS and wider <= WIDER and time.monotonic() < until:
             found, known = {}, None
             for choices in self.controller.ask(count + len(pending) + wider):
                 key = self._evaluator.key(choices)
@@ -69,7 +76,7 @@ class Proposals:
                     return list(found.values())
             if known is None:
                 wider += 1
-        self.exhausted = not found
+        self.exhausted = not found and time.monotonic() < until
         return list(found.values())
 
     def tell(self, records: Sequence[Record]) -> None:
@@ -86,3 +93,28 @@ class Proposals:
             self.refused.append(reason)
             return self._evaluator.refused(choices, reason)
         return None
+
+
+def controller_of(
+    spec: ControllerSpec,
+    space: SearchSpace,
+    seed: int,
+    past: tuple[PastDataset, ...],
+    info: DatasetInfo,
+    priors: Path | None,
+) -> Controller:
+    """The controller for a problem, told nothing yet; ``priors`` is where what the past teaches is kept."""
+    from nas.controllers import Problem, create
+
+    problem = Problem(
+        space=space,
+        seed=seed,
+        past=past,
+        metafeatures=info.metafeatures,
+        dataset=info.fingerprint,
+        kin=frozenset(p.info.fingerprint for p in past if kinship(info, p.info) >= KIN),
+        task=info.task,
+        kind=info.kind,
+        priors=priors,
+    )
+    return create(spec, problem)

@@ -25,6 +25,7 @@ from nas.goals import Goals, Meter
 from nas.loop.arguments import (
     FidelitySpec,
     MetricSpec,
+    check_time,
     check_types,
     default_space,
     device_of,
@@ -35,20 +36,20 @@ from nas.loop.arguments import (
     spec_name,
     whole,
 )
-from nas.loop.estimate import TIMED, pace
+from nas.loop.estimate import SHARE, TIMED, pace
+from nas.loop.finalists import Finalists, by_score
+from nas.loop.limit import Limit
 from nas.loop.place import apart, outcomes, place_of
-from nas.loop.proposals import Proposals
+from nas.loop.proposals import Proposals, controller_of
 from nas.loop.stopping import Stopping
 from nas.metadataset.histories import YOURS, Histories, Source
 from nas.protocol import FINALISTS, default_fidelity
-from nas.record import DatasetInfo, Fidelity, PastDataset, Record, SearchInfo, digest_of
+from nas.record import Fidelity, PastDataset, Record, SearchInfo, digest_of
 from nas.report import Account, account_at_end, account_at_start
 from nas.result import Result
 from nas.sketch import KIN, kinship
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from nas.architecture import Architecture
     from nas.controllers import Controller, ControllerSpec
     from nas.space import Choices, SearchSpace
@@ -78,7 +79,7 @@ class Search:
         *,
         space: SearchSpace | None = None,
         trials: int = 30,
-        seconds: float | None = None,
+        seconds: float | Limit | None = None,
         controller: ControllerSpec = "meta",
         history: Source = YOURS,
         storage: Source = None,
@@ -97,13 +98,15 @@ class Search:
         trials, seed = whole("trials", trials, 1), whole("seed", seed, 0)
         from nas.training import Recipe
 
-        check_types(space, fidelity, seconds, candidate_seconds)
+        check_types(space, fidelity)
+        check_time("candidate_seconds", candidate_seconds)
+        self._limit = seconds if isinstance(seconds, Limit) else Limit(seconds)
         self.workers = whole("workers", workers, 1, WORKERS)
         self.whole = data
         self.dataset, self.test = set_aside(data, test)
         self.metric = metric_for(metric, self.dataset)
         self.space = space or default_space(self.dataset)
-        self.seconds, self.seed = seconds, seed
+        self.name, self.seed = name or "", seed
         Recipe.of(self.space.settings(self.space.default()))  # refuses a setting that no training knows
         self.goals = Goals.of(objectives, max_size, max_latency)
         self.fidelity = fidelity if isinstance(fidelity, Fidelity) else default_fidelity(self.dataset)
@@ -122,21 +125,11 @@ class Search:
             self.notes.append("with several workers the same call may find another network: who ends first is chance")
         self._spec = controller
         self._done = self._late = False
+        self._prepared = 0.0
         self._histories = Histories(history, storage)
         try:
-            self.notes += [self._histories.storage.notice] if self._histories.storage.notice else []
-            self.info = describe(self.dataset, family=data.fingerprint[:16])
-            self.name = name or self._default_name(history is None)
-            if has_no_name(self.metric):  # nobody else's evaluations are by the same one
-                self.metric = replace(self.metric, name=f"{self.metric.name} of {self.name}")
-            self._evaluator = Evaluator(
-                self.name, self.info, self.dataset, self.space, self.fidelity, seed, self.device, self.metric
-            )
-            self._evaluator.check()
-            self._meter = Meter(self.goals, data, self.space, self.metric.name)
-            self._meter.check(self._architectures())
-            self._executor = place_of(self._evaluator, self.workers, candidate_seconds, self._slowest)
-            self._begin()
+            with self._limit.preparing("the search was prepared", "pass history=None"):
+                self._prepare(history is None, candidate_seconds)
         except BaseException:
             self._histories.close()
             raise
@@ -163,16 +156,16 @@ class Search:
         done = sum(record.purpose == "screen" for record in self._own)
         if done >= self.trials:
             return 0.0
-        likely = self.controller.ask(TIMED) if isinstance(self._spec, str) else []
-        paced = pace(self._evaluator, likely, self._executor)
         at_once = min(self.workers, os.cpu_count() or 1)
+        likely = self.controller.ask(TIMED) if isinstance(self._spec, str) else []
+        paced = pace(self._evaluator, likely, self._executor, self._limit.share(SHARE))
         loading = LOADING if isinstance(self._executor, Processes) else 0.0
         seconds = (
             sum(self._stopping.rounds.at(n)[0].share for n in range(done, self.trials)) * paced.screening / at_once
         )
         seconds += (self.trials - done) * (ASKING + self._measuring())
         seconds += math.ceil(FINALISTS / at_once) * paced.confirmation
-        return loading + (seconds if self.seconds is None else min(seconds, self.seconds))
+        return min(loading + seconds, self._limit.left)
 
     def _slowest(self) -> float:
         """The most seconds a screening took so far."""
@@ -197,6 +190,7 @@ class Search:
         """
         try:
             yield from self._replayed()
+            self._prepared = self._limit.gone
             yield from self._trained()
         except KeyboardInterrupt:
             if not self.records:
@@ -207,8 +201,8 @@ class Search:
             )
         if self._late:
             self.notes.append(
-                f"{self.seconds:g} seconds were over after {len(self.records)} of {self.trials} trials; the same call "
-                "with more of them goes on"
+                f"{self._limit.seconds:g} seconds were over after {len(self.records)} of {self.trials} trials; the "
+                "same call with more of them goes on"
             )
         if refused := self._proposals.refused:
             self.notes.append(f"{len(refused)} candidates were not trained: {refused[-1]}, for example")
@@ -228,7 +222,7 @@ class Search:
         interrupted: it is told again of what it asked for in vain.
         """
         own = {record.number: record for record in self._own if record.purpose == "screen"}
-        self._spent = sum(record.outcome.cost.seconds for record in own.values()) / self.workers
+        self._limit.less(sum(record.outcome.cost.seconds for record in self._own) / self.workers)
         while (number := len(self.records)) in own and number < self.trials:
             last = min(number + self._stopping.rounds.at(number)[1], self.trials)
             group = [own[n] for n in takewhile(own.__contains__, range(number, last))]
@@ -238,23 +232,23 @@ class Search:
 
     def _trained(self) -> Iterator[Record]:
         """Yields what is trained now, group by group, as results come."""
-        end = math.inf if self.seconds is None else time.monotonic() + self.seconds - self._spent
         again: deque[Group] = deque()
         pending: dict[int, list[str]] = {}  # by id of a group: the keys of its candidates
 
         def groups() -> Iterator[Group]:
             while again or self.trials > (number := len(self.records) + sum(map(len, pending.values()))):
-                until = end - self._confirming()
+                until = self._limit.end - self._finalists.seconds(self.records, self.workers)
                 if time.monotonic() > until:
                     self._late = True
                     return
                 if again:
                     group: Group | None = again.popleft()
                 else:
-                    group = self._next_group(number, [key for keys in pending.values() for key in keys])
+                    group = self._next_group(number, [key for keys in pending.values() for key in keys], until)
                 if group is None:
+                    self._late = time.monotonic() >= until
                     return
-                group = group if self.seconds is None else replace(group, until=until)
+                group = group if until == math.inf else replace(group, until=until)
                 pending[id(group)] = [self._evaluator.key(choices) for choices in group.choices]
                 yield group
 
@@ -269,24 +263,24 @@ class Search:
             if not again or self._late:
                 return
 
-    def _confirming(self) -> float:
-        """Seconds that confirming the best so far will take about."""
-        best = sorted((r for r in self.records if r.score is not None), key=_by_score)[:FINALISTS]
-        return sum(map(self._evaluator.seconds_to_confirm, best)) / min(self.workers, FINALISTS)
-
-    def _next_group(self, number: int, pending: Sequence[str]) -> Group | None:
-        """What is trained as trial ``number`` and those after it, None where the space has no more."""
+    def _next_group(self, number: int, pending: Sequence[str], until: float) -> Group | None:
+        """What is trained as trial ``number`` and those after it, None where space or time is at its end."""
         size = min(self._stopping.rounds.at(number)[1], self.trials - number)
-        choices = self._asked(number, size, pending)
+        choices = self._asked(number, size, pending, until=until)
         return self._evaluator.group(choices, self._stopping.pruner(number, len(choices))) if choices else None
 
     def _asked(
-        self, number: int, count: int, pending: Collection[str] = (), recorded: Collection[str] = ()
+        self,
+        number: int,
+        count: int,
+        pending: Collection[str] = (),
+        recorded: Collection[str] = (),
+        until: float = math.inf,
     ) -> list[Choices]:
         """The candidates for trial ``number`` and those after it; what is known of others is told on the way."""
         self._meter.turn(number, self._architectures())
         before = len(self._proposals.hits)
-        choices = self._proposals.next(count, pending, recorded)
+        choices = self._proposals.next(count, pending, recorded, until)
         self._stopping.tell([hit for hit in self._proposals.hits[before:] if hit.search != self.name])
         return choices
 
@@ -311,25 +305,30 @@ class Search:
         return records
 
     def finish(self) -> Result:
-        """Trains the finalists again on fresh splits and names the best.
+        """Trains the finalists again on fresh splits, in the time that is left, and names the best.
 
         Raises:
             SearchError: If no candidate could be trained; it names the commonest reason.
         """
-        complete = sorted((r for r in [*self.records, *self._hits_once()] if r.score is not None), key=_by_score)
+        complete = sorted((r for r in [*self.records, *self._hits_once()] if r.score is not None), key=by_score)
         complete = [r for r in complete if r.fidelity == self.fidelity] or complete  # or all were stopped early
         if not complete:
-            raise SearchError(_nothing_trained(self.records, self._proposals.refused))
+            raise SearchError(_nothing_trained(self.records, self._proposals.refused, self._limit, self._prepared))
         finalists = list(islice(self._within(complete), FINALISTS))
         if not finalists:
             raise SearchError(f"no candidate keeps the limits: {self._meter.violation(complete[0].architecture)}.")
-        confirmed = self._confirmed(finalists)
-        scored = [(c.score, r) for r, c in zip(finalists, confirmed, strict=True) if c.score is not None]
+        confirmed = self._finalists.confirmed(finalists, self._limit.end)
+        if len(confirmed) < len(finalists):
+            self.notes.append(
+                f"{self._limit.seconds:g} seconds were over after {len(confirmed)} of {len(finalists)} finalists had "
+                f"been trained again on fresh splits{'' if confirmed else ': the score is that of the trials'}"
+            )
+        scored = [(c.score, r) for r, c in confirmed if c.score is not None]
         best = max(scored, key=lambda pair: pair[0])[1] if scored else finalists[0]
         result = Result(
             best=best,
             records=tuple(self.records),
-            confirmed=tuple(confirmed),
+            confirmed=tuple(record for _, record in confirmed),
             dataset=self.dataset,
             whole=self.whole,
             test=self.test,
@@ -418,9 +417,26 @@ class Search:
         lasting = ("complete", "diverged")  # what failed on another machine may work on this one
         known = {r.key: r for r in records if r.purpose == "screen" and r.status in lasting}
         self._proposals = Proposals(self.controller, self._evaluator, self._meter, known)
+        self._finalists = Finalists(self._evaluator, self._executor, storage, self._own)
         if not self._kept.account:
             account = account_at_start(self.controller.explain(), self.dataset, self.space, self.device, self.notes)
             self._kept = storage.add_search(replace(self._kept, account=account.to_dict()))
+
+    def _prepare(self, cold: bool, candidate_seconds: float | None) -> None:
+        """Describes the data, checks what could not end well, and opens the search in its storage."""
+        self.notes += [self._histories.storage.notice] if self._histories.storage.notice else []
+        self.info = describe(self.dataset, family=self.whole.fingerprint[:16])
+        self.name = self.name or self._default_name(cold)
+        if has_no_name(self.metric):  # nobody else's evaluations are by the same one
+            self.metric = replace(self.metric, name=f"{self.metric.name} of {self.name}")
+        self._evaluator = Evaluator(
+            self.name, self.info, self.dataset, self.space, self.fidelity, self.seed, self.device, self.metric
+        )
+        self._evaluator.check()
+        self._meter = Meter(self.goals, self.whole, self.space, self.metric.name)
+        self._meter.check(self._architectures())
+        self._executor = place_of(self._evaluator, self.workers, candidate_seconds, self._slowest, self._limit.end)
+        self._begin()
 
     def _tell_kin(self, past: Sequence[PastDataset]) -> None:
         others = (p.info for p in past if p.info.fingerprint != self.info.fingerprint)
@@ -433,68 +449,21 @@ class Search:
         yield self.space.architecture(self.space.default())
         yield from (self.space.architecture(self.space.sample(rng)) for _ in range(SIZES))
 
-    def _confirmed(self, finalists: Sequence[Record]) -> list[Record]:
-        """The finalists on fresh splits, from the storage where they are there already."""
-        known = {record.key: record for record in self._own if record.purpose == "confirm"}
-        keys = [self._evaluator.confirmation_key(record) for record in finalists]
-        number = 1 + max((record.number for record in known.values()), default=-1)
-        missing = {
-            key: (record, self._evaluator.finalist(record))
-            for key, record in zip(keys, finalists, strict=True)
-            if key not in known
-        }
-        screened = {id(group): record for record, group in missing.values()}
-        for group, result in self._executor.run([group for _, group in missing.values()]):
-            (outcome,) = outcomes(result, self.device)
-            record = self._evaluator.confirmed(screened[id(group)], number, outcome)
-            self._histories.storage.append([record])
-            self._own.append(record)
-            known[record.key] = record
-            number += 1
-        return [known[key] for key in keys]
-
     def _hits_once(self) -> list[Record]:
         """Known evaluations of other searches on these rows, each once."""
         own = {record.key for record in self.records}
         return list({hit.key: hit for hit in self._proposals.hits if hit.key not in own}.values())
 
 
-def controller_of(
-    spec: ControllerSpec,
-    space: SearchSpace,
-    seed: int,
-    past: tuple[PastDataset, ...],
-    info: DatasetInfo,
-    priors: Path | None,
-) -> Controller:
-    """The controller for a problem, told nothing yet; ``priors`` is where what the past teaches is kept."""
-    from nas.controllers import Problem, create
-
-    problem = Problem(
-        space=space,
-        seed=seed,
-        past=past,
-        metafeatures=info.metafeatures,
-        dataset=info.fingerprint,
-        kin=frozenset(p.info.fingerprint for p in past if kinship(info, p.info) >= KIN),
-        task=info.task,
-        kind=info.kind,
-        priors=priors,
-    )
-    return create(spec, problem)
-
-
-def _by_score(record: Record) -> tuple[float, int]:
-    assert record.score is not None
-    return (-record.score, record.number)
-
-
-def _nothing_trained(records: list[Record], refused: list[str]) -> str:
+def _nothing_trained(records: list[Record], refused: list[str], limit: Limit, prepared: float) -> str:
     from collections import Counter
 
     if not records and refused:
         return f"no candidate of {len(refused)} kept the limits: {refused[-1]}, for example; allow more."
     if not records:
-        return "a search needs at least one finished trial, but none was finished in time; allow more seconds."
+        return (
+            f"a search needs at least one finished trial, but none was finished in time: {prepared:.0f} of the "
+            f"{limit.seconds:g} seconds went into preparing; allow more seconds."
+        )
     (status, message), times = Counter((r.outcome.status, r.outcome.message) for r in records).most_common(1)[0]
     return f"no candidate could be trained: {times} of {len(records)} ended as {status!r} ({message or 'no message'})."
