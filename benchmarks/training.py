@@ -6,6 +6,8 @@ One thread; CPU seconds, on a GPU wall seconds between synchronisations; every r
 the same run, equal in epochs, batch size, initial weights, optimiser and schedule. ``value`` is the median over turns
 of what the other loop needs for a candidate, divided by what ours does; ``spread`` the least and the greatest, ``n``
 how many turns.
+
+Ctrl-C ends it at once: the rows that are written stay, and the same command on the same commit goes on with the next.
 """
 
 from __future__ import annotations
@@ -231,11 +233,15 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     about: dict[str, Any] = {**circumstances(), "load": [os.getloadavg()[0]]}
     about, rows = _begun(options.out, about)
-    for found in measured(options, len(rows)):
-        rows.append(found)
-        about["load"].append(os.getloadavg()[0])  # before and after each row
-        print(f"{found['value']!s:>12} (demanded {found['demanded']})  {found['case']}", flush=True)
-        _write(options.out, about, rows)
+    try:
+        for found in measured(options, len(rows)):
+            rows.append(found)
+            about["load"].append(os.getloadavg()[0])  # before and after each row
+            print(f"{found['value']!s:>12} (demanded {found['demanded']})  {found['case']}", flush=True)
+            _write(options.out, about, rows)
+    except KeyboardInterrupt:
+        print(f"ended in row {len(rows) + 1}; the same command goes on with it", file=sys.stderr)
+        return 130
     about |= {"accuracy": parity(64), "sklearn_milliseconds": _sklearn(options.turns)}
     print(f"mean accuracy: {about['accuracy']}")
     _write(options.out, about, rows)
