@@ -48,6 +48,14 @@ def test_image_arrays():
         encode_rows(images[:, :5], data.schema())
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_pixels_that_are_no_numbers_are_said_so(value):
+    images = np.zeros((6, 8, 9, 3))
+    images[2, 0] = images[4, 1] = value
+    with pytest.raises(DataError, match="2 of 6 hold NaN or infinite values; fill them, or leave those images out"):
+        load((images, [0, 1] * 3))
+
+
 def test_image_folders(tmp_path):
     from PIL import Image
 

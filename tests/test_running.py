@@ -248,7 +248,10 @@ def test_hyperband_interrupted_is_hyperband_continued(tmp_path, nine_epochs):
         grown = hyperband(tmp_path / "grown.db", trials=trials)
         assert len(grown.records) == complete  # a group is never trained in part
     assert trace(grown) == trace(whole)
-    assert "Hyperband trains whole groups: 9 trials rather than 6" in hyperband(tmp_path / "g.db", trials=6).notes
+    few = hyperband(tmp_path / "g.db", trials=6).notes
+    assert "Hyperband trains whole groups: 9 trials rather than 6" in few
+    assert any(note.startswith("1 of 9 candidates went on to the end, and 3 would be compared") for note in few)
+    assert not any("went on to the end" in note for note in grown.notes)
 
 
 def test_rounds_are_those_of_the_paper():

@@ -58,6 +58,11 @@ def from_array(X: np.ndarray) -> Inputs:
     if images.dtype.kind not in "biuf":
         raise DataError(f"images must be numbers, but are {images.dtype}; convert them to uint8.")
     top = 1 if images.dtype.kind in "bf" else 255
+    if strange := sum(not np.isfinite(image).all() for image in images):
+        raise DataError(
+            f"images must be finite numbers, but {strange} of {len(images)} hold NaN or infinite values; fill them, or "
+            "leave those images out."
+        )
     low, high = (float(images.min()), float(images.max())) if len(images) else (0.0, 0.0)
     if not 0.0 <= low <= high <= top:
         kind = "float images must lie in [0, 1]" if top == 1 else "integer images must lie in 0 to 255"

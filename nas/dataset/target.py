@@ -135,7 +135,7 @@ def _encoded_like(values: np.ndarray, known: Target, name: str) -> np.ndarray:
     if strange:
         raise DataError(
             f"validation and test rows must have the training rows' classes ({', '.join(known.classes[:20])}), but"
-            f" {len(strange)} have others such as {strange[0]!r} in {name!r};{nearest(strange[0], codes)} Leave them"
+            f" {len(strange)} have others such as {strange[0]!r} in {name!r};{nearest(strange[0], codes)} leave them"
             " out, or add such rows to the training part."
         )
     return np.array([codes[word] for word in words], dtype=np.int64)

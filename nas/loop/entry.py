@@ -98,7 +98,8 @@ def search(
         seed: Decides splits, initial weights and the controller's draws.
         fidelity: Epochs, rows and splits of an evaluation; chosen for the size of the data unless given. With
             ``"hyperband"`` candidates are trained in groups, and most of a group stop early (Li et al. 2018): each one
-            counts as a trial, and is recorded at the epochs it was trained for. With ``"history"`` a candidate
+            counts as a trial, and is recorded at the epochs it was trained for; up to nine trials leave one candidate
+            that was trained to the end, up to 14 three to choose from on fresh splits. With ``"history"`` a candidate
             stops whose chance to become the best is small by the learning curves of past searches; with a pruner of
             Optuna, which is asked after every epoch, one that it stops.
         workers: Candidates trained at the same time, each in a process of its own on one thread. With several, what is

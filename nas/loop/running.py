@@ -55,6 +55,12 @@ if TYPE_CHECKING:
     from nas.space import Choices, SearchSpace
 ASKING, LOADING = 0.1, 4.0  # seconds a controller takes for a choice, and a process until it can train, about
 WORKERS = 1024  # processes at most
+WAYS_OUT = {
+    "diverged": "search a space with smaller learning rates",
+    "oom": "search a space with smaller networks, or free memory",
+    "timeout": "allow more candidate_seconds",
+    "error": "mend what raises it, and raise the version of its operation",
+}
 SIZES = 64  # random architectures that show what sizes a space has
 
 
@@ -311,7 +317,13 @@ class Search:
             SearchError: If no candidate could be trained; it names the commonest reason.
         """
         complete = sorted((r for r in [*self.records, *self._hits_once()] if r.score is not None), key=by_score)
-        complete = [r for r in complete if r.fidelity == self.fidelity] or complete  # or all were stopped early
+        whole = [r for r in complete if r.fidelity == self.fidelity]
+        if 0 < len(whole) < min(FINALISTS, len(complete)):
+            self.notes.append(
+                f"{len(whole)} of {len(complete)} candidates went on to the end, and {FINALISTS} would be compared on "
+                "fresh splits; more trials leave more to choose from"
+            )
+        complete = whole or complete  # or all were stopped early
         if not complete:
             raise SearchError(_nothing_trained(self.records, self._proposals.refused, self._limit, self._prepared))
         finalists = list(islice(self._within(complete), FINALISTS))
@@ -466,4 +478,5 @@ def _nothing_trained(records: list[Record], refused: list[str], limit: Limit, pr
             f"{limit.seconds:g} seconds went into preparing; allow more seconds."
         )
     (status, message), times = Counter((r.outcome.status, r.outcome.message) for r in records).most_common(1)[0]
-    return f"no candidate could be trained: {times} of {len(records)} ended as {status!r} ({message or 'no message'})."
+    said = f"{times} of {len(records)} ended as {status!r} ({(message or 'no message').rstrip('.')})"
+    return f"no candidate could be trained: {said}; {WAYS_OUT[status]}."
