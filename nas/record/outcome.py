@@ -41,7 +41,8 @@ class Cost:
     seconds: wall time of all splits; of what was trained beside others its share, by FLOPs and nodes.
     flops: of one row forward.
     memory: the most bytes at once, the data aside: measured on a GPU (beside others its share), elsewhere estimated for
-        all splits of a candidate that is alone (``nas.training.memory``). parameters, device: of the network.
+        all splits of a candidate that is alone (``nas.training.memory``; the process of a network for images may peak
+        at twice as much). parameters, device: of the network.
     """
 
     seconds: float = 0.0

@@ -28,8 +28,9 @@ TARGETS = 3  # copies of the targets while an epoch begins
 class Need:
     """Bytes that a training takes at most: ``parked`` while others are trained, ``moving`` while it is itself.
 
-    An estimate, within about a third from ten MiB on. The data, which all candidates share, is not in it, nor what
-    libraries and the allocator keep for themselves.
+    An estimate of what is in use, within about a third from ten MiB on. The data, which all candidates share, is not in
+    it, nor what libraries and the allocator keep for themselves: a process that trains convolutions was seen to peak at
+    1.5 to 2 times as much, as glibc keeps what was freed (1.2 times with MALLOC_MMAP_THRESHOLD_=131072).
     """
 
     parked: int
