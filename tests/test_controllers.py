@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 
 import numpy as np
 import optuna
@@ -12,10 +13,10 @@ from conformance import ControllerConformance, key, record, small_space, tiny_sp
 
 from nas.controllers import NAMES, Controller, Problem, create
 from nas.controllers.evolution import EvolutionController
-from nas.controllers.optuna import ControllerSampler, OptunaController, tpe
+from nas.controllers.optuna import ControllerSampler, OptunaController, _weighed, tpe
 from nas.controllers.random import RandomController
 from nas.errors import SearchError
-from nas.space import SearchSpace
+from nas.space import Choices, SearchSpace
 
 
 @pytest.fixture(autouse=True)
@@ -216,13 +217,93 @@ def test_trials_under_way_are_not_proposed_again() -> None:
     assert len({key(space.suggest(trial)) for trial in trials}) == 5
 
 
-def test_several_objectives_are_refused() -> None:
+# ---- several objectives --------------------------------------------------------------------------------------------
+
+
+def two(choices: Choices) -> tuple[float, float]:
+    """What should be large and what should be small: mish is good and dear, a small width is cheap and a little bad."""
+    width = float(choices.get("a.width", 16))  # type: ignore[arg-type]
+    return toy_score(choices) + 0.2 * np.log(width / 16), width * (2.0 if choices["b"] == "mish" else 1.0)
+
+
+def covered(values: Sequence[Sequence[float]]) -> float:
+    """The area under the front, of scores above -1 and costs below 600."""
+    found, last = 0.0, 0.0
+    for score, saved in sorted(((s + 1.0, 600.0 - c) for s, c in values if s > -1.0), reverse=True):
+        found += score * max(saved - last, 0.0)
+        last = max(last, saved)
+    return found
+
+
+def driven(
+    make: Callable[[], Controller], seed: int, signs: tuple[int, int] = (1, 1), trials: int = 16
+) -> optuna.Study:
+    space = small_space()
+    directions = [("maximize", "minimize"), ("minimize", "maximize")]
+    study = optuna.create_study(
+        sampler=ControllerSampler(make, space, seed),
+        directions=[directions[sign < 0][i] for i, sign in enumerate(signs)],
+    )
+    study.optimize(
+        lambda trial: tuple(sign * value for sign, value in zip(signs, two(space.suggest(trial)), strict=True)),
+        n_trials=trials,
+    )
+    return study
+
+
+def test_several_objectives_are_covered() -> None:
+    found = {
+        name: [covered([t.values for t in driven(name, seed).trials]) for seed in range(3)]
+        for name in ("meta", "random")
+    }
+    assert np.mean(found["meta"]) > np.mean(found["random"])
+
+
+def test_directions_are_what_the_study_says() -> None:
+    def make(problem: Problem) -> Controller:
+        return EvolutionController(problem, population=3)
+
+    tried = [[t.params for t in driven(make, 0, signs).trials] for signs in ((1, 1), (-1, 1), (1, -1), (-1, -1))]
+    assert tried[0] == tried[1] == tried[2] == tried[3]
+
+
+def test_the_better_in_every_objective_is_the_better_whatever_the_weights() -> None:
+    """And what has no values is none."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(40, 3)) * (1.0, 1e-9, 1e300)
+    values[7] = np.nan
+    for weights in rng.dirichlet(np.ones(3), size=20):
+        scores = _weighed(values, weights)
+        assert list(np.flatnonzero(np.isnan(scores))) == [7]
+        for i, j in product(range(40), range(40)):
+            if (values[i] > values[j]).all():
+                assert scores[i] > scores[j]
+    assert np.isnan(_weighed(np.full((2, 3), np.nan), np.ones(3))).all()
+    assert np.isfinite(_weighed(np.ones((1, 2)), np.ones(2))).all()
+
+
+def test_one_controller_for_several_objectives_is_refused_with_a_way_out() -> None:
     space = tiny_space()
     study = optuna.create_study(
         directions=["maximize", "minimize"], sampler=ControllerSampler(RandomController(Problem(space)), space)
     )
-    with pytest.raises(SearchError, match="one objective"):
+    with pytest.raises(SearchError, match="pass its name or class"):
         space.suggest(study.ask())
+
+
+def test_a_function_makes_the_controller_of_one_objective_once() -> None:
+    space, made = small_space(), []
+
+    def make(problem: Problem) -> Controller:
+        made.append(RandomController(problem))
+        return made[-1]
+
+    study = optuna.create_study(sampler=ControllerSampler(make, space, seed=3), direction="maximize")
+    study.optimize(lambda trial: toy_score(space.suggest(trial)), n_trials=4)
+    assert len(made) == 1
+    named = optuna.create_study(sampler=ControllerSampler(RandomController, space, seed=3), direction="maximize")
+    named.optimize(lambda trial: toy_score(space.suggest(trial)), n_trials=4)
+    assert [t.params for t in named.trials] == [t.params for t in study.trials]
 
 
 def test_a_sampler_sees_every_result_with_its_sign_and_its_failures() -> None:

@@ -11,23 +11,25 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from nas.controllers.base import Explanation, Problem, Told, fresh, generator
+from nas.controllers.base import Controller, Explanation, Problem, Told, fresh, generator
 from nas.errors import SearchError
 from nas.record import Fidelity, Outcome, Record
 from nas.space import identity
 
 if TYPE_CHECKING:
-    from nas.controllers.base import Controller
+    from nas.controllers import ControllerSpec
     from nas.space import Choices, Identity, SearchSpace
 
+AUGMENTED = 0.05  # of the sum, so that of two as good in the weakest the better in the others wins
 ATTEMPTS = 16  # proposals of a sampler that may repeat before a new choice is drawn at random
 
 
@@ -113,28 +115,39 @@ class ControllerSampler(BaseSampler):
     space's are drawn at random. Finished trials, also those of an earlier process, are told in order of number; pruned
     ones as failures. With ``n_jobs > 1`` trials under way are not proposed again.
 
+    With several objectives every trial follows one number, their augmented Tchebycheff sum with weights of its own,
+    drawn at random, so that together they cover the front (ParEGO, Knowles 2006). What was told changes with the
+    weights, so each trial asks a controller made anew, without history: that is of scores alone, and whoever believes
+    it looks where it expects high ones only.
+
     Args:
-        controller: Told nothing yet.
+        controller: Told nothing yet, for one objective; or, for any number, what ``create`` makes one of: a name as
+            ``"meta"``, or a function of a problem.
         space: The space it was made for.
-        seed: Of the parameters that are not the space's.
+        seed: Of controllers that are made here, of the weights, and of the parameters that are not the space's.
+
+    Raises:
+        SearchError: At the first trial of a study with several objectives, if ``controller`` is one already.
     """
 
-    def __init__(self, controller: Controller, space: SearchSpace, seed: int = 0) -> None:
-        self._controller = controller
+    def __init__(self, controller: Controller | ControllerSpec, space: SearchSpace, seed: int = 0) -> None:
+        made = isinstance(controller, Controller) and not isinstance(controller, type)
+        self._controller = cast("Controller", controller) if made else None
+        self._spec = None if made else cast("ControllerSpec", controller)
         self._space = space
+        self._seed = seed
         self._others = RandomSampler(seed=seed)
         self._chosen: dict[int, Choices] = {}  # by number of the trial
         self._told: set[int] = set()
         self._lock = threading.Lock()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        if len(study.directions) != 1:
-            raise SearchError(
-                f"a controller follows one objective, but the study has {len(study.directions)}; use one."
-            )
         with self._lock:
-            running = self._tell_finished(study, trial.number)
-            asked = self._controller.ask(1 + len(running))
+            trials = study.get_trials(deepcopy=False)
+            others = [t.number for t in trials if not t.state.is_finished() and t.number != trial.number]
+            running = {identity(self._chosen[number]) for number in others if number in self._chosen}
+            finished = [t for t in trials if t.state.is_finished()]
+            asked = self._informed(study, finished, trial.number).ask(1 + len(running))
             self._chosen[trial.number] = next((c for c in asked if identity(c) not in running), asked[0])
         return self._space.distributions(self._chosen[trial.number])
 
@@ -151,19 +164,34 @@ class ControllerSampler(BaseSampler):
     def reseed_rng(self) -> None:
         self._others.reseed_rng()
 
-    def _tell_finished(self, study: Study, number: int) -> set[Identity]:
-        """Tells what finished since the last trial; returns what others are training now."""
-        running: set[Identity] = set()
-        for trial in study.get_trials(deepcopy=False):
-            if not trial.state.is_finished():
-                if trial.number != number and trial.number in self._chosen:
-                    running.add(identity(self._chosen[trial.number]))
-            elif trial.number not in self._told:
-                self._told.add(trial.number)
-                choices = self._choices(trial)
-                if choices is not None:
-                    self._controller.tell([self._record(study, trial, choices)])
-        return running
+    def _informed(self, study: Study, finished: Sequence[FrozenTrial], number: int) -> Controller:
+        """A controller that was told what finished."""
+        if len(study.directions) > 1:
+            if self._spec is None:
+                raise SearchError(
+                    f"a study with {len(study.directions)} objectives asks a new controller at every trial, but got "
+                    'one that is made; pass its name or class, as ControllerSampler("meta", space).'
+                )
+            weights = np.random.default_rng([self._seed, number]).dirichlet(np.ones(len(study.directions)))
+            controller, new = self._made(self._spec), list(finished)
+            scores = _weighed(_values(study, finished), weights)
+        else:
+            if self._controller is None:
+                assert self._spec is not None, "it is one or makes one"
+                self._controller = self._made(self._spec)
+            controller, new = self._controller, [t for t in finished if t.number not in self._told]
+            self._told |= {t.number for t in new}
+            scores = _values(study, new)[:, 0]
+        for trial, score in zip(new, scores.tolist(), strict=True):
+            choices = self._choices(trial)
+            if choices is not None:
+                controller.tell([self._record(study, trial, choices, score)])
+        return controller
+
+    def _made(self, spec: ControllerSpec) -> Controller:
+        from nas.controllers import create
+
+        return create(spec, Problem(self._space, self._seed))
 
     def _choices(self, trial: FrozenTrial) -> Choices | None:
         """What was tried: the trial's own parameters (they may have been enqueued), else what was chosen for it."""
@@ -171,11 +199,7 @@ class ControllerSampler(BaseSampler):
         choices = {path: value for path, value in trial.params.items() if path in known}
         return choices if self._space.contains(choices) else self._chosen.get(trial.number)
 
-    def _record(self, study: Study, trial: FrozenTrial, choices: Choices) -> Record:
-        score = trial.value if trial.state == TrialState.COMPLETE else None
-        if score is not None and study.direction == StudyDirection.MINIMIZE:
-            score = -score
-        finite = score is not None and math.isfinite(score)
+    def _record(self, study: Study, trial: FrozenTrial, choices: Choices, score: float) -> Record:
         return Record(
             search=study.study_name,
             number=trial.number,
@@ -189,12 +213,36 @@ class ControllerSampler(BaseSampler):
             seed=0,
             metric="objective",
             outcome=Outcome("complete", score=score)
-            if finite
+            if math.isfinite(score)
             else Outcome("error", f"trial {trial.state.name.lower()}"),
             key=f"{study.study_name}/{trial.number}",
             engine="optuna",
             created=(trial.datetime_complete or datetime.now(UTC)).isoformat(),
         )
+
+
+def _values(study: Study, trials: Sequence[FrozenTrial]) -> np.ndarray:
+    """What trials came to [n, objectives], all to be maximised; NaN where one has no finite values."""
+    signs = np.array([-1.0 if direction == StudyDirection.MINIMIZE else 1.0 for direction in study.directions])
+    found = np.full((len(trials), len(signs)), np.nan)
+    for row, trial in enumerate(trials):
+        if trial.state == TrialState.COMPLETE and np.isfinite(trial.values).all():
+            found[row] = signs * trial.values
+    return found
+
+
+def _weighed(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Returns one number [n] for several objectives [n, k], to be maximised (Knowles 2006, eq. 2, turned round).
+
+    Each objective is what it lacks of the best, in shares of its range over all.
+    """
+    if np.isnan(values).all():
+        return values[:, 0]
+    half = values / 2  # differences are finite
+    best = np.nanmax(half, axis=0)
+    spread = best - np.nanmin(half, axis=0)
+    lacking = weights * (best - half) / np.where(spread > 0, spread, 1.0)
+    return np.asarray(-lacking.max(axis=1) - AUGMENTED * lacking.sum(axis=1))
 
 
 def _study(sampler: BaseSampler, trials: Sequence[FrozenTrial] = ()) -> Study:
