@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 
 import numpy as np
 
@@ -74,9 +75,9 @@ def _foreseen(curves: Sequence[Sequence[float]], look: float) -> int:
     )
 
 
-def _pruned(pruner: HistoryPruner, curves: Sequence[Sequence[float]]) -> tuple[list[int], list[float]]:
-    """Returns the epochs spent and the best score after each training of a search."""
-    pruner.restart()
+def _pruned(learned: HistoryPruner, curves: Sequence[Sequence[float]]) -> tuple[list[int], list[float]]:
+    """Returns the epochs spent and the best score after each training of a search; ``learned`` is told of none."""
+    pruner = deepcopy(learned)
     spent, bests, used = [], [], 0
     for curve in curves:
         epochs = len(curve)

@@ -97,10 +97,6 @@ class HistoryPruner:
         if len(curve) == epochs and _usable(curve):
             self.complete.append(_Curve(curve, epochs))
 
-    def restart(self) -> None:
-        """Forgets the curves of this search, not those of the past."""
-        self.complete = []
-
     def rungs(self, epochs: int) -> Sequence[int]:
         """Returns the epochs after which trainings are looked at."""
         return sorted({_index(look, epochs) + 1 for look in LOOKS} - {epochs})
