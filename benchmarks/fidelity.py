@@ -7,9 +7,9 @@ might take them over the epochs that costs. ``all`` is the ceiling: every candid
 cost. Who goes on ends with the bits of who was never looked at, so that random searches follow from a pool of
 candidates that were all trained to the end, gone through in many orders.
 
-On record: the pools are the candidates of the shipped knowledge; ``history`` learns from all other families. Compared
-are the regret of the best one trained to the end, (best - it) / (best - median), and its loss, by the scores that it
-was chosen by.
+On record (without ``--datasets``): the pools are the candidates of the shipped knowledge; ``history`` learns from all
+other families. Compared are the regret of the best one trained to the end, (best - it) / (best - median), and its loss,
+by the scores that it was chosen by.
 
 Held out (with ``--datasets``): pools of random candidates on the smallest tables of families that the shipped knowledge
 lacks. Each search confirms its finalists on fresh splits and names one, as always. Compared is the loss (Brier score,
@@ -58,13 +58,12 @@ def main() -> None:
     parser.add_argument("--pool", type=int, default=33, help="candidates")
     parser.add_argument("--trials", type=int, default=11, help="of the plain search")
     options = parser.parse_args()
-    result: dict[str, Any] = {"on record": on_record(options.trials)}
-    print(json.dumps(result, indent=1), flush=True)
     if options.datasets:
         rows = pools(options)
-        result["held out"] = compared(rows)
-        print(json.dumps(result["held out"], indent=1))
-        result["rows"] = rows
+        result = {"held out": compared(rows), "rows": rows}
+    else:
+        result = {"on record": on_record(options.trials)}
+    print(json.dumps(result, indent=1))
     write(options.out, result)
 
 
