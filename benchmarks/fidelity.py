@@ -60,7 +60,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.datasets:
         rows = pools(options)
-        result = {"held out": compared(rows), "rows": rows}
+        result: dict[str, Any] = {"held out": compared(rows), "rows": rows}
     else:
         result = {"on record": on_record(options.trials)}
     print(json.dumps(result, indent=1))
