@@ -187,10 +187,17 @@ def test_a_key_does_not_depend_on_order(values, rng):
     assert len(keys) == 1
 
 
-@pytest.mark.parametrize(("status", "score"), [("complete", None), ("complete", math.nan), ("complete", -math.inf)])
+@pytest.mark.parametrize(
+    ("status", "score"), [("complete", None), ("complete", math.nan), ("complete", 10**400), ("complete", -math.inf)]
+)
 def test_a_complete_outcome_has_a_finite_score(status, score):
     with pytest.raises(HistoryError, match="finite score"):
         Outcome(status, score=score)
+
+
+def test_a_score_that_is_no_number_is_one_sentence():
+    with pytest.raises(HistoryError, match="'score' must be a number, but got 'good'"):
+        Outcome("complete", score="good")
 
 
 def test_a_failure_has_no_score():

@@ -57,7 +57,7 @@ def encode_target(values: np.ndarray, name: str = "y", task: str | None = None) 
     levels, codes, counts = np.unique(kept, return_inverse=True, return_counts=True)
     if len(levels) < 2:
         raise DataError(
-            f"a classification target needs two classes, but {name!r} is always {_label(levels[0])!r};"
+            f"a classification target needs two classes, but {name!r} is always {label(levels[0])!r};"
             " choose another target or add rows of another class."
         )
     if counts.max() < 2:
@@ -65,7 +65,7 @@ def encode_target(values: np.ndarray, name: str = "y", task: str | None = None) 
             f"a class needs two rows, but all {len(kept)} values of {name!r} are different;"
             " choose another target, or task='regression' for numbers."
         )
-    return Target(codes.ravel().astype(np.int64), keep, task, tuple(_label(level) for level in levels), notes)
+    return Target(codes.ravel().astype(np.int64), keep, task, tuple(label(level) for level in levels), notes)
 
 
 def encode_parts(
@@ -130,7 +130,7 @@ def _encoded_like(values: np.ndarray, known: Target, name: str) -> np.ndarray:
     if known.task == "regression":
         return _numbers(values, name, varies=False)
     codes = {word: code for code, word in enumerate(known.classes)}
-    words = [_label(value) for value in values.tolist()]
+    words = [label(value) for value in values.tolist()]
     strange = [word for word in words if word not in codes]
     if strange:
         raise DataError(
@@ -198,7 +198,7 @@ def _plain(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind != "O":
         return values
     if any(isinstance(value, str | bytes) for value in values):
-        text = [value.decode("utf-8", "replace") if isinstance(value, bytes) else _label(value) for value in values]
+        text = [value.decode("utf-8", "replace") if isinstance(value, bytes) else label(value) for value in values]
         return np.array([word.strip() for word in text])
     if all(isinstance(value, bool | np.bool_) for value in values):
         return values.astype(bool)
@@ -224,7 +224,7 @@ def _numbers(values: np.ndarray, name: str, varies: bool = True) -> np.ndarray:
     return y
 
 
-def _label(value: object) -> str:
+def label(value: object) -> str:
     """Returns the name of a class: ``3`` for 3 and 3.0."""
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))

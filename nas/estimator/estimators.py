@@ -17,6 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from nas.dataset import Dataset, load
+from nas.dataset.target import label
 from nas.errors import DataError, ExportError
 from nas.estimator.file import from_bytes, to_bytes
 from nas.estimator.fitted import Fitted
@@ -315,7 +316,7 @@ class NASClassifier(ClassifierMixin, _Searcher):
                 f"`y` must hold two classes in rows of a weight above 0, but has one class, {only!r}; add others."
             )
         dataset = load((X, codes), target=_name_of(y), task="classification", groups=groups, weights=weights)
-        dataset = replace(dataset, classes=tuple(map(_label, self.classes_.tolist())))
+        dataset = replace(dataset, classes=tuple(map(label, self.classes_.tolist())))
         return self._searched(dataset, _columns_of(X))
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -388,11 +389,6 @@ def _columns_of(X: Any) -> tuple[str, ...] | None:
 
 def _name_of(y: Any) -> str:
     return str(getattr(y, "name", None) or "y")
-
-
-def _label(value: object) -> str:
-    """Returns the name of a class: ``3`` for 3 and 3.0."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _plain(value: object) -> Any:

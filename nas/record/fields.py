@@ -98,11 +98,12 @@ def scalars(name: str, values: Mapping[str, Value]) -> dict[str, Value]:
 
 def finite(values: Mapping[str, float]) -> dict[str, float]:
     """Returns those of the values that are finite, as floats; HistoryError where one is no number."""
-    numbers = {str(name): _number(str(name), value) for name, value in values.items()}
+    numbers = {str(name): number(str(name), value) for name, value in values.items()}
     return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 
-def _number(name: str, value: Any) -> float:
+def number(name: str, value: Any) -> float:
+    """Returns ``value`` as a float, infinity where it is beyond every float; HistoryError where it is no number."""
     try:
         return float(value)
     except OverflowError:  # an integer beyond every float

@@ -20,6 +20,7 @@ from nas.record.fields import (
     checked_fields,
     count,
     finite,
+    number,
     read,
 )
 
@@ -99,13 +100,13 @@ class Outcome:
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
             raise HistoryError(f"status must be one of {', '.join(STATUSES)}, but got {str(self.status)[:80]!r}.")
-        score = None if self.score is None else float(self.score)
+        score = None if self.score is None else number("score", self.score)
         if (self.status == "complete") != (score is not None and math.isfinite(score)):
             raise HistoryError(
                 f"A complete outcome has a finite score and a failed one has None, but got status {self.status!r} "
                 f"with score {score!r}; a score that is not finite belongs to the status 'diverged'."
             )
-        error = None if self.standard_error is None else float(self.standard_error)
+        error = None if self.standard_error is None else number("standard_error", self.standard_error)
         if error is not None and not (math.isfinite(error) and error >= 0):
             error = None
         object.__setattr__(self, "score", score)
