@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -76,7 +77,7 @@ def on_record(trials: int) -> dict[str, Any]:
         for each, _ in past
     ]
     rng = np.random.default_rng(0)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for (each, curves), error in zip(past, errors, strict=True):
         pruner = HistoryPruner([some for other, some in past if other.info.family != each.info.family])
         ends = np.array([max(curve) for curve in curves])
@@ -122,7 +123,8 @@ def to_the_end(arm: str, curves: Sequence[Curve], pruner: HistoryPruner, trials:
         group = list(curves[number : number + size])
         rule = bracket.pruner if size > 1 else history
         lengths = [epochs] * len(group)
-        for rung in rule.rungs(epochs) if rule is not None else ():
+        for rung in rule.rungs(epochs) if rule else ():
+            assert rule
             under_way = [i for i, length in enumerate(lengths) if length == epochs]
             for place in rule.stops(rung, epochs, [group[i][:rung] for i in under_way]):
                 lengths[under_way[place]] = rung
@@ -221,7 +223,8 @@ def naming(search: Search, pool: Sequence[Record]) -> Callable[[Sequence[int]], 
         finalists = sorted(whole, key=lambda i: -_score(pool[i]))[:FINALISTS]
         for i in finalists:
             if i not in confirmed:
-                confirmed[i] = _score(search._confirmed([pool[i]])[0])
+                ((_, again),) = search._finalists.confirmed([pool[i]], math.inf)
+                confirmed[i] = _score(again)
         best = max(finalists, key=confirmed.__getitem__)
         if best not in losses:
             losses[best] = replace(result, best=pool[best]).test_metrics()[search.metric.name]
