@@ -129,7 +129,6 @@ class Processes:
         seconds: (item, what it is busy with or None) -> what the call may take from now on, once its process has
             loaded; the process is ended after that, and another takes its place.
         until: ``time.monotonic()`` at which a call whose process has not loaded is given up as well.
-        until: ``time.monotonic()`` at which a call whose process has not loaded yet is given up.
 
     Raises:
         SearchError: Something cannot be sent to another process.
