@@ -1,14 +1,16 @@
 """An alarm: what runs in this process is broken off at a time, where the system can do that.
 
 It can in the main thread of a POSIX system, unless somebody else waits for SIGALRM. Python code is broken off wherever
-it is; a call into compiled code first has to return, and an import to end, because a library that was loaded by half
-cannot be loaded again.
+it is; a call into compiled code first has to return. An import first has to end, because a library that was loaded by
+half cannot be loaded again, and so has a statement to a database: SQLAlchemy gives up a connection that was broken off,
+and with it a history in memory.
 """
 
 from __future__ import annotations
 
-import math
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 AGAIN = 0.2  # seconds until it rings again, for whoever did not listen
+FARTHEST = 1e8  # seconds ahead beyond which it is not set: timers have an end
 
 
 class TimeOver(BaseException):
@@ -25,13 +28,14 @@ class TimeOver(BaseException):
 @contextmanager
 def alarm(at: float) -> Iterator[None]:
     """Raises TimeOver inside once ``time.monotonic()`` is ``at``, and again until that ends what is inside."""
-    if at == math.inf or not _can_ring():
+    if at - time.monotonic() > FARTHEST or not _can_ring():
         yield
         return
     on = True
 
     def ring(number: int, frame: FrameType | None) -> None:
-        if on and not _importing(frame):
+        tidying = isinstance(sys.exc_info()[1], TimeOver)  # what it broke off before is under way to its end
+        if on and not tidying and not _must_end(frame):
             raise TimeOver
 
     before = signal.signal(signal.SIGALRM, ring)
@@ -55,9 +59,10 @@ def _can_ring() -> bool:
     )
 
 
-def _importing(frame: FrameType | None) -> bool:
+def _must_end(frame: FrameType | None) -> bool:
     while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib."):
+        file = frame.f_code.co_filename
+        if file.startswith("<frozen importlib.") or f"{os.sep}sqlalchemy{os.sep}" in file:
             return True
         frame = frame.f_back
     return False

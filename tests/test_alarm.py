@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from nas.alarm import TimeOver, alarm
@@ -94,3 +95,44 @@ def test_in_another_thread_it_does_not_ring():
     thread.start()
     thread.join()
     assert rung == [False]
+
+
+def test_what_was_broken_off_is_tidied_up_to_the_end():
+    tidied: list[str] = []
+
+    def untidy() -> None:
+        try:
+            time.sleep(20)
+        finally:
+            try:
+                time.sleep(0.5)
+                tidied.append("inside")
+            finally:
+                time.sleep(0.5)
+                tidied.append("outside")
+
+    with pytest.raises(TimeOver), alarm(time.monotonic() + 0.05):
+        untidy()
+    assert tidied == ["inside", "outside"]
+
+
+def test_a_history_in_memory_is_kept():
+    import nas
+    from nas.record import DatasetInfo
+
+    def read_on() -> None:
+        while True:
+            storage.datasets()
+
+    info = DatasetInfo(fingerprint="f", name="one", kind="table", task="binary", rows=9, columns=2, classes=2)
+    with nas.MetaDataset.open(":memory:") as storage:
+        storage.add_dataset(info)
+        for after in np.linspace(0.01, 0.1, 8):
+            with pytest.raises(TimeOver), alarm(time.monotonic() + after):
+                read_on()
+        assert storage.datasets() == [info]
+
+
+@pytest.mark.parametrize("seconds", [1e10, 1e300, sys.float_info.max])
+def test_what_no_timer_reaches_is_no_limit(seconds):
+    assert not rings(seconds, wait=0.0)

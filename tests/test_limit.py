@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ def test_where_all_hang_one_sentence_says_so(tmp_path):
     with Search(nas.load(data()), seconds=3600, space=space_of("hanging"), trials=3, **options(tmp_path)) as search:
         in_time(search, 2)
         assert not list(search.run())
-        with pytest.raises(SearchError, match=r"none was finished in time: \d+ of the 3600 seconds .*; allow more"):
+        with pytest.raises(SearchError, match=r"none was finished in time: \d+ seconds, of 3600, .*; allow more"):
             search.finish()
         assert time.monotonic() < search._limit.end + 20
     assert kept(tmp_path) == 0
@@ -162,10 +163,34 @@ def test_what_is_asked_for_in_vain_takes_time_too(tmp_path):
         assert any("seconds were over after 1 of 3 trials" in note for note in search.notes)
 
 
-@pytest.mark.parametrize("seconds", [0, -1, float("nan"), "60"])
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), "60", True, 1j])
 def test_a_limit_is_a_positive_number(seconds):
     with pytest.raises(SearchError, match="`seconds"):
         Limit(seconds)
+
+
+@pytest.mark.parametrize("seconds", [np.int64(600), np.float32(600), Fraction(600)])
+def test_any_real_number_is_a_limit(seconds):
+    assert 599 < Limit(seconds).left <= 600
+
+
+def test_a_limit_past_every_float_is_none():
+    assert nas.search(data(), seconds=10**400, trials=1, history=None, storage=":memory:").records
+
+
+def test_a_controller_that_proposes_nothing_is_told():
+    class Silent:
+        def ask(self, count=1):
+            return []
+
+        def tell(self, records):
+            pass
+
+        def explain(self):
+            return nas.Explanation()
+
+    with pytest.raises(SearchError, match="there is none; the controller must propose some"):
+        nas.search(data(), trials=1, history=None, storage=":memory:", controller=lambda problem: Silent())
 
 
 def test_earlier_calls_count():

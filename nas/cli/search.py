@@ -71,7 +71,7 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
     if options.export:
         check_suffix(options.export)
     started = time.monotonic()
-    with limit.preparing("the data were read", "pass fewer rows"):
+    with limit.preparing("the data were read", "fewer rows"):
         data = loaded(options)
     running = Search(
         data,

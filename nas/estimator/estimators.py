@@ -261,8 +261,8 @@ class NASClassifier(ClassifierMixin, _Searcher):
 
     Args:
         trials: Trainings of new candidates, >= 1.
-        seconds: After that time no trial begins and the one under way is given up (``nas.search``); the result then
-            depends on the machine's speed.
+        seconds: Time for the search, its finalists included (``nas.search``); the final training comes on top. The
+            result then depends on the machine's speed.
         space: The search space; chosen for the data unless given.
         controller: ``meta``, ``reinforce``, ``maml``, ``evolution``, ``random``, ``tpe``, a sampler of Optuna, or a
             function of a ``Problem``.

@@ -49,7 +49,7 @@ def check_time(name: str, seconds: object) -> None:
     """Raises SearchError where a limit is neither left out nor a positive number."""
     if seconds is None:
         return
-    if not isinstance(seconds, int | float):
+    if not isinstance(seconds, Real) or isinstance(seconds, bool):
         raise SearchError(f"`{name}` must be a number or left out, but got {seconds!r}.")
     if not seconds > 0:
         raise SearchError(f"`{name} > 0` must hold, but got {name}={seconds!r}; leave it out for no limit.")

@@ -83,7 +83,8 @@ def search(
         trials: Trainings of new candidates in total, >= 1. What is known already does not count. Hyperband completes
             the group of the last one, so that a search that is continued is as one that was longer from the start.
         seconds: Time for this call, less what trainings of earlier ones took: from reading the data to the result, give
-            or take a few seconds. Trials end in time for the best so far to be trained again on fresh splits, as many
+            or take a few seconds; imports, a metric or a controller of your own that is slow, and a history that is
+            locked come on top. Trials end in time for the best so far to be trained again on fresh splits, as many
             of them as there is time for, which ``notes`` tell of. Whatever is under way at its end is given up and not
             recorded, so that the same call with more seconds trains it. One that hangs is ended too, five seconds
             later; in this process only on POSIX systems, in the main thread, where nobody else waits for SIGALRM, and
@@ -98,10 +99,10 @@ def search(
         seed: Decides splits, initial weights and the controller's draws.
         fidelity: Epochs, rows and splits of an evaluation; chosen for the size of the data unless given. With
             ``"hyperband"`` candidates are trained in groups, and most of a group stop early (Li et al. 2018): each one
-            counts as a trial, and is recorded at the epochs it was trained for; up to nine trials leave one candidate
-            that was trained to the end, up to 14 three to choose from on fresh splits. With ``"history"`` a candidate
-            stops whose chance to become the best is small by the learning curves of past searches; with a pruner of
-            Optuna, which is asked after every epoch, one that it stops.
+            counts as a trial, and is recorded at the epochs it was trained for; from 16 epochs on, up to nine trials
+            leave one candidate that was trained to the end, up to 14 three to choose from on fresh splits. With
+            ``"history"`` a candidate stops whose chance to become the best is small by the learning curves of past
+            searches; with a pruner of Optuna, which is asked after every epoch, one that it stops.
         workers: Candidates trained at the same time, each in a process of its own on one thread. With several, what is
             asked for next depends on which of them ends first: the result is then not the same every time. Operations
             and metrics of your own must be defined in a module, not in the script itself.
@@ -128,7 +129,7 @@ def search(
 
     limit = Limit(seconds)
     share = test is None or isinstance(test, Real | Dataset)
-    with limit.preparing("the data were read", "pass fewer rows"):
+    with limit.preparing("the data were read", "fewer rows"):
         dataset = load(
             data,
             target=target,

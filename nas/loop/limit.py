@@ -11,6 +11,8 @@ from nas.alarm import TimeOver, alarm
 from nas.errors import SearchError
 from nas.loop.arguments import check_time
 
+LONGEST = 1e12  # seconds; whatever is longer is as long
+
 
 class Limit:
     """The time of one call, from when this is made.
@@ -24,9 +26,9 @@ class Limit:
 
     def __init__(self, seconds: float | None) -> None:
         check_time("seconds", seconds)
-        self.seconds = seconds
+        self.seconds = None if seconds is None else float(min(seconds, LONGEST))
         self._began = time.monotonic()
-        self.end = math.inf if seconds is None else self._began + seconds
+        self.end = math.inf if self.seconds is None else self._began + self.seconds
 
     @property
     def left(self) -> float:
@@ -59,5 +61,5 @@ class Limit:
         except TimeOver:
             raise SearchError(
                 f"the {self.seconds:g} seconds were over while {what}, before a candidate could be trained; allow more "
-                f"seconds, or {advice}."
+                f"seconds, or pass {advice}."
             ) from None

@@ -134,7 +134,7 @@ class Search:
         self._prepared = 0.0
         self._histories = Histories(history, storage)
         try:
-            with self._limit.preparing("the search was prepared", "pass history=None"):
+            with self._limit.preparing("the search was prepared", "fewer rows" if history is None else "history=None"):
                 self._prepare(history is None, candidate_seconds)
         except BaseException:
             self._histories.close()
@@ -205,7 +205,7 @@ class Search:
                 f"interrupted after {len(self.records)} of {self.trials} trials: the best of them is the result (again "
                 "Ctrl-C ends at once); the same call goes on with the others"
             )
-        if self._late:
+        if self._late and len(self.records) < self.trials:
             self.notes.append(
                 f"{self._limit.seconds:g} seconds were over after {len(self.records)} of {self.trials} trials; the "
                 "same call with more of them goes on"
@@ -473,9 +473,11 @@ def _nothing_trained(records: list[Record], refused: list[str], limit: Limit, pr
     if not records and refused:
         return f"no candidate of {len(refused)} kept the limits: {refused[-1]}, for example; allow more."
     if not records:
+        if limit.seconds is None:
+            return "a search needs at least one finished trial, but there is none; the controller must propose some."
         return (
-            f"a search needs at least one finished trial, but none was finished in time: {prepared:.0f} of the "
-            f"{limit.seconds:g} seconds went into preparing; allow more seconds."
+            f"a search needs at least one finished trial, but none was finished in time: {prepared:.0f} seconds, of "
+            f"{limit.seconds:g}, went into preparing; allow more seconds."
         )
     (status, message), times = Counter((r.outcome.status, r.outcome.message) for r in records).most_common(1)[0]
     said = f"{times} of {len(records)} ended as {status!r} ({(message or 'no message').rstrip('.')})"
