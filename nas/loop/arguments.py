@@ -51,7 +51,7 @@ def check_time(name: str, seconds: object) -> None:
         return
     if not isinstance(seconds, Real) or isinstance(seconds, bool):
         raise SearchError(f"`{name}` must be a number or left out, but got {seconds!r}.")
-    if not seconds > 0:
+    if not seconds > 0:  # type: ignore[operator]
         raise SearchError(f"`{name} > 0` must hold, but got {name}={seconds!r}; leave it out for no limit.")
 
 
