@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,8 +20,9 @@ from nas.dataset.splits import Split
 from nas.errors import DataError
 from nas.operations import BUILTIN, Operation
 from nas.record import Fidelity, Outcome
-from nas.training import Candidate, Halving, learn, train
+from nas.training import Candidate, Halving, company, learn, train
 from nas.training.company import Company, Evaluation
+from nas.training.fit import begin
 from nas.training.learn import Budget
 from nas.training.memory import free_memory
 from nas.training.pruner import Curve
@@ -94,21 +96,51 @@ def test_memory_that_runs_out_in_company_is_tried_with_fewer(monkeypatch):
     data, split = blobs(), Split(np.arange(300), np.arange(300, 400))
     candidates = [Candidate(MLP.architecture, {"learning_rate": 0.01 * (i + 1)}) for i in range(4)]
     expected = outcomes(data, split, *candidates)
-    sizes = []
+    sizes: list[int] = []
+    failed: list[weakref.ref[Any]] = []
+    held: list[Any] = []
     build = learn.Stack.__init__
 
     def limited(self: Any, networks: Any, *arguments: Any, **options: Any) -> None:
         sizes.append(len(networks))
+        held.extend(each() for each in failed)
         if len(networks) > 2:
+            failed.append(weakref.ref(self))
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
         build(self, networks, *arguments, **options)
 
     monkeypatch.setattr(learn.Stack, "__init__", limited)
     found = outcomes(data, split, *candidates)
     assert sizes == [4, 2, 2]
+    assert held == [None, None]  # what failed is gone when fewer are tried
     assert [each.score for each in found] == [each.score for each in expected]
     monkeypatch.setattr(learn.Stack, "__init__", lambda *a, **o: (_ for _ in ()).throw(MemoryError()))
     assert {each.status for each in outcomes(data, split, *candidates)} == {"oom"}
+
+
+@pytest.mark.parametrize("pruner", [None, Halving(3)])
+def test_who_finds_no_memory_beside_those_that_wait_is_trained_without_them(monkeypatch, pruner):
+    """A real limit on how many networks there are, trained or waiting: each of them fits alone."""
+    data, split = blobs(), Split(np.arange(300), np.arange(300, 400))
+    candidates = [Candidate(architecture("chain", width)) for width in (8, 16, 24, 32, 40)]
+    expected = outcomes(data, split, *candidates)
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def limited(*arguments: Any, **options: Any) -> Any:
+        if len(alive) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        alive.add(training := begin(*arguments, **options))
+        return training
+
+    monkeypatch.setattr(company, "begin", limited)
+    found = outcomes(data, split, *candidates, pruner=pruner)
+    assert {each.status for each in found} == {"complete"}
+    for one, other in zip(found, expected, strict=True):
+        assert one.curve == other.curve[: len(one.curve)]
+        assert one.score == other.score or len(one.curve) < len(other.curve)
+    alive.update(waiting := [begin(MLP, Fold(data, np.arange(300), None), Budget(3), seed=0) for _ in range(2)])
+    assert {each.status for each in outcomes(data, split, *candidates)} == {"oom"}
+    assert waiting
 
 
 def test_memory_that_runs_out_after_a_rung_goes_on_from_there(monkeypatch):

@@ -57,6 +57,10 @@ class Evaluation:
 
     def __init__(self, candidate: Candidate, number: int) -> None:
         self.candidate, self.number = candidate, number
+        self.forget()
+
+    def forget(self) -> None:
+        """Makes it one that has not begun."""
         self.trainings: list[Training] = []
         self.counted, self.need = Count(0, 0, 0), Need(0, 0)
         self.seconds = 0.0
@@ -154,7 +158,10 @@ class Company:
         return [self._costed(evaluation) for evaluation in evaluations]
 
     def _train(self, evaluations: Sequence[Evaluation]) -> None:
-        """Trains evaluations to their ends, or until the pruner stops them."""
+        """Trains evaluations to their ends, or until the pruner stops them.
+
+        Those for whom memory ran out beside others begin again, half of them at a time, down to one alone.
+        """
         forget_peak(self.device)
         for evaluation in evaluations:
             self.notice(Busy((evaluation.number,), self.seconds))
@@ -172,12 +179,18 @@ class Company:
                 self._judge([evaluation for i, evaluation in enumerate(under_way) if i in stopped])
                 under_way = [evaluation for i, evaluation in enumerate(under_way) if i not in stopped]
         self._judge(under_way)
-        if any(evaluation.outcome is not None and evaluation.outcome.status == "oom" for evaluation in evaluations):
-            release_memory(self.device)
         peak, total = peak_memory(self.device), sum(evaluation.memory for evaluation in begun)
         if peak is not None:
             for evaluation in begun:
                 evaluation.memory = peak * evaluation.memory // total
+        if crowded := [each for each in evaluations if each.outcome is not None and each.outcome.status == "oom"]:
+            release_memory(self.device)
+            if len(evaluations) > 1:  # what the others held while they waited may be what was missing
+                half = -(-len(crowded) // 2)
+                for some in filter(None, (crowded[:half], crowded[half:])):
+                    for evaluation in some:
+                        evaluation.forget()
+                    self._train(some)
 
     def _judge(self, evaluations: Sequence[Evaluation]) -> None:
         """Gives evaluations that stop here their outcomes."""
@@ -268,7 +281,9 @@ class Company:
         late = [owner for owner in shares if over or owner.seconds >= self.seconds]
         for owner in late if isinstance(error, OutOfTimeError) else shares if len(shares) == 1 else ():
             owner.fail(error)
-        if is_out_of_memory(error):
+        no_memory = is_out_of_memory(error)
+        del error  # its traceback holds what was in use
+        if no_memory:
             release_memory(self.device)
         half = -(-len(members) // 2)
         self._together(members[:half], epoch)
