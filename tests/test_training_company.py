@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas import layers
+from nas import layers, load
 from nas.architecture import Architecture
 from nas.dataset import Dataset
 from nas.model import Signature, build
@@ -355,6 +355,21 @@ def test_outcomes_do_not_depend_on_company_or_on_the_number_of_threads():
         torch.set_num_threads(threads)
     for one, other in zip(together, alone, strict=True):
         assert (one.score, one.curve, one.metrics) == (other.score, other.curve, other.metrics)
+
+
+def test_scores_of_wide_networks_do_not_depend_on_the_number_of_threads():
+    """Products of these sizes are divided among threads, which changes their last bits, also where nothing learns."""
+    data, threads = load("diabetes"), torch.get_num_threads()
+    options: dict[str, Any] = {"data": data, "splits": data.splits(2, 0), "fidelity": Fidelity(1, 400, 2), "seed": 0}
+    candidates = [Candidate(architecture("chain", width)) for width in (128, 256)]
+    scores = []
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            scores.append([outcome.score for outcome in train(candidates, **options)])
+    finally:
+        torch.set_num_threads(threads)
+    assert scores[0] == scores[1]
 
 
 def test_splits_that_differ_by_a_rare_level_are_trained_side_by_side():

@@ -22,7 +22,7 @@ from nas.record import Cost, Outcome
 from nas.training.faults import DivergedError, OutOfTimeError, is_out_of_memory
 from nas.training.fit import begin
 from nas.training.judge import measured, predicted
-from nas.training.learn import Budget, Training, advance, outputs
+from nas.training.learn import Budget, Training, advance
 from nas.training.memory import (
     Need,
     check_memory,
@@ -294,8 +294,7 @@ class Company:
         data = self.folds[0].data
         parts: list[metrics.Predicted] = []
         for fold, training in zip(self.folds, evaluation.trainings, strict=True):
-            network = training.finish()
-            answer = outputs(network, fold.rows(fold.views(network.architecture), training=False))
+            answer = training.answer(fold.rows(fold.views(training.network.architecture), training=False))
             assert fold.validation_rows is not None
             parts.append(predicted(answer, fold, fold.validation_rows))
         score = measured(self.metric, parts)

@@ -185,6 +185,11 @@ class Training:
             _copy(self.state.best, tensors_of(self.network))
         return self.network.eval()
 
+    def answer(self, rows: Rows) -> Tensor:
+        """Returns what the network of ``finish`` says of rows, [n, outputs], on the threads it was trained on."""
+        with _threads(self):
+            return outputs(self.finish(), rows)
+
 
 def advance(trainings: Sequence[Training], epoch: int, deadline: float = math.inf) -> None:
     """Trains all, which are of one ``kind``, to the end of ``epoch`` (from 1); a failure ends one without the others.
@@ -434,7 +439,7 @@ def _global_random(training: Training, state: State) -> Iterator[Callable[[], tu
 
 @contextmanager
 def _threads(training: Training) -> Iterator[None]:
-    """One thread on the CPU for what is trained side by side, so that no sum depends on how work was divided."""
+    """One thread on the CPU for what can be trained side by side, so that no sum depends on how work was divided."""
     before = torch.get_num_threads()
     if not training.can_stack or training.rows.y.device.type != "cpu" or before == 1:
         yield
