@@ -126,6 +126,27 @@ class Steps:
         steps = Counter(path for path, above in zip(self.paths, self.above, strict=True) if above)
         return np.array([min(1.0, 3.0 / steps[p]) if steps[p] else 1.0 for p in self.paths]) * 0.5 / self.decisions
 
+    @property
+    def counts(self) -> np.ndarray:
+        """[d, v] by which columns become the shares of decisions that took each of v values, wherever they stand.
+
+        Counted together are unordered decisions that offer the same values, where there are several; v may be 0.
+        """
+        offered: dict[str, list[tuple[str, Value]]] = defaultdict(list)
+        for path, value, above in zip(self.paths, self.values, self.above, strict=True):
+            if not above:
+                offered[path].append((type(value).__name__, value))
+        alike: dict[tuple[tuple[str, Value], ...], list[str]] = defaultdict(list)
+        for path, values in offered.items():
+            alike[tuple(values)].append(path)
+        first = {path: self.paths.index(path) for path in offered}
+        found = [
+            np.bincount([first[path] + i for path in paths], minlength=len(self.paths)) / len(paths)
+            for values, paths in alike.items()
+            for i in range(len(values) if len(paths) > 1 else 0)
+        ]
+        return np.array(found).T if found else np.zeros((len(self.paths), 0))
+
     def encode(self, choices: Sequence[Mapping[str, Value]]) -> np.ndarray:
         """Returns float32 [n, d] of zeros and ones."""
         X = np.zeros((len(choices), len(self.paths)), dtype=np.float32)

@@ -292,3 +292,19 @@ def test_a_space_without_a_choice_has_no_columns():
     columns = Steps.of({"only": Choice("relu")})
     assert columns.encode([{"only": "relu"}, {}]).shape == (2, 0)
     assert columns.base.shape == (0,)
+
+
+def test_values_are_counted_over_the_decisions_that_offer_the_same() -> None:
+    """Three decisions between the same words are counted together; one between other words and a number are not."""
+    words = ("relu", "tanh", "silu")
+    domains = {p: Choice(*words) for p in "abc"} | {"d": Choice("relu", "tanh"), "e": Integer(4, 64)}
+    columns, rng = Steps.of(domains), np.random.default_rng(0)
+    drawn = [{path: domain.sample(rng) for path, domain in domains.items()} for _ in range(20)]
+    shares = [[[choices[p] for p in "abc"].count(word) / 3 for word in words] for choices in drawn]
+    np.testing.assert_allclose(columns.encode(drawn) @ columns.counts, shares, atol=1e-6)
+
+
+@pytest.mark.parametrize("domains", [{}, {"a": Choice("relu", "tanh"), "b": Choice("relu", "silu")}])
+def test_where_no_two_decisions_offer_the_same_nothing_is_counted(domains: dict[str, Choice]) -> None:
+    columns = Steps.of(domains)
+    assert columns.counts.shape == (len(columns.paths), 0)

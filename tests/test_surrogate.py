@@ -16,6 +16,7 @@ from nas.surrogate import (
     Belief,
     Candidates,
     Hierarchy,
+    Kernel,
     Observations,
     Smoothness,
     correlation,
@@ -27,6 +28,7 @@ from nas.surrogate import (
     squash,
 )
 from nas.surrogate.hierarchy import NOISIER
+from nas.surrogate.kernel import COUNTED
 from nas.surrogate.mixture import LOG_SCALES, NOISES, SCALES
 from nas.surrogate.smoothness import _objective, _tasks_objective
 
@@ -52,6 +54,21 @@ def test_correlation_is_the_weighted_number_of_disagreements() -> None:
     A, B, theta = binary(4), binary(3, seed=1), np.arange(1.0, 7.0)
     brute = [[np.exp(-sum(theta * np.abs(a - b))) for b in B] for a in A]
     np.testing.assert_allclose(correlation(A, B, theta), brute)
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+@pytest.mark.parametrize("others", [0, 2])
+def test_some_columns_are_alike_by_how_often_each_value_was_taken(kind: type, others: int) -> None:
+    """Two decisions of three values each, and ``others``, which are no part of what is counted."""
+    A, B, theta = binary(4, 6 + others), binary(9, 6 + others, seed=1), np.arange(1.0, 7.0 + others) / 4
+    counts = np.concatenate([np.tile(np.eye(3) / 2, (2, 1)), np.zeros((others, 3))])
+    places = np.array([[np.exp(-theta[:6] @ np.abs(a - b)[:6]) for b in B] for a in A])
+    counted = np.array([[np.exp(-np.sum((a @ counts - b @ counts) ** 2)) for b in B] for a in A])
+    rest = np.array([[np.exp(-theta[6:] @ np.abs(a - b)[6:]) for b in B] for a in A])
+    found = Kernel(theta, counts)(A.astype(kind), B.astype(kind))
+    assert found.dtype == kind
+    np.testing.assert_allclose(found, ((1 - COUNTED) * places + COUNTED * counted) * rest, rtol=1e-4)
+    np.testing.assert_allclose(Kernel(theta, counts[:, :0])(A, B), correlation(A, B, theta))
 
 
 def described() -> Hierarchy:

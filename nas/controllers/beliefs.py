@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nas.surrogate import Belief, Candidates, Hierarchy, LeftOut, Observations, correlation, evidence
+from nas.surrogate import Belief, Candidates, Hierarchy, Kernel, LeftOut, Observations, evidence
 
 ROUGH = (0.5, 1.0, 2.0)
 EXPECTED, FIRST = 0, 1  # rows of the means: of a new task, of the first past one
@@ -63,11 +63,7 @@ def beliefs(shares: np.ndarray, masses: Mapping[str, float], same: Sequence[int]
 
 
 def learned_masses(
-    hierarchy: Hierarchy,
-    left_out: Sequence[LeftOut],
-    directions: np.ndarray,
-    theta: np.ndarray,
-    seed: int,
+    hierarchy: Hierarchy, directions: np.ndarray, kernels: Sequence[Kernel], seed: int
 ) -> dict[str, float]:
     """Returns the mass of each kind, summing to 1: each past family in turn is a search of 20 random records.
 
@@ -77,10 +73,11 @@ def learned_masses(
     names = list(usual)
     rows, weights = [], []
     rng = np.random.default_rng([seed, 2])
+    left_out = hierarchy.left_out
     times = max(1, min(4, EPISODES // max(len(left_out), 1)))
     for out in left_out[:EPISODES]:
         for _ in range(times):
-            rows.append(_episode(hierarchy, directions, theta, out, names, rng))
+            rows.append(_episode(hierarchy, directions, kernels, out, names, rng))
             weights.append(1.0 / times / np.sum(hierarchy.group == hierarchy.group[out.task]))
     p0 = np.array([usual[name] for name in names])
     if not rows:
@@ -118,7 +115,7 @@ def main_directions(own: np.ndarray) -> np.ndarray:
 def _episode(
     hierarchy: Hierarchy,
     directions: np.ndarray,
-    usual: np.ndarray,
+    kernels: Sequence[Kernel],
     out: LeftOut,
     names: Sequence[str],
     rng: np.random.Generator,
@@ -129,9 +126,7 @@ def _episode(
     means, D = stacked(hierarchy, out.parts[:, some], out.expected, directions, out.others)
     told = [b for b in beliefs(out.shares, {}) if b.name in names and b.mass > 0]
     n = len(at)
-    k = np.array(
-        [correlation(hierarchy.C[at], hierarchy.C[at], theta) for theta in (hierarchy.smoothness.theta, usual)]
-    )
+    k = np.array([kernel(hierarchy.C[at], hierarchy.C[at]) for kernel in kernels])
     seen = Observations(Candidates(k, means, D), hierarchy.z[at], np.zeros(n), np.ones(n, dtype=bool))
     logs = evidence(told, seen)
     found = []

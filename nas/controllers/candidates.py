@@ -14,7 +14,7 @@ import numpy as np
 
 from nas.controllers.beliefs import EXPECTED
 from nas.space import identity
-from nas.surrogate import Candidates, correlation
+from nas.surrogate import Candidates
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
@@ -58,7 +58,7 @@ class Group:
 
     def seen_from(self, observed: Group, prior: Prior) -> Candidates:
         """Returns the candidates as the surrogate sees them, given what was observed."""
-        k = [correlation(observed.X, self.X, theta.astype(np.float32)) for theta in prior.kernels]
+        k = [kernel(observed.X, self.X) for kernel in prior.kernels]
         return Candidates(np.array(k), self.means, self.D)
 
 
@@ -74,8 +74,8 @@ class Pool:
 
     def __init__(self, space: SearchSpace, expectation: Expectation, size: int, seed: int) -> None:
         self._space, self._expectation, self._size, self._seed = space, expectation, size, seed
-        self._thetas = [theta.astype(np.float32) for theta in expectation.prior.kernels]
-        self._rows = np.zeros((len(self._thetas), 0, 0), dtype=np.float32)  # k of the observed with the fixed part
+        self._kernels = expectation.prior.kernels
+        self._rows = np.zeros((len(self._kernels), 0, 0), dtype=np.float32)  # k of the observed with the fixed part
         self._known: list[bytes] = []  # columns of the observed in ``_rows``
 
     @property
@@ -116,7 +116,7 @@ class Pool:
         while same < min(n, len(self._known)) and columns[same] == self._known[same]:
             same += 1
         if n > self._rows.shape[1]:
-            grown = np.empty((len(self._thetas), max(2 * n, 16), m), dtype=np.float32)
+            grown = np.empty((len(self._kernels), max(2 * n, 16), m), dtype=np.float32)
             if same:
                 grown[:, :same] = self._rows[:, :same]
             self._rows = grown
@@ -131,7 +131,7 @@ class Pool:
 
     def _from(self, x: np.ndarray, X: np.ndarray) -> np.ndarray:
         """k of one candidate with those of X [m, d], [kernels, m]."""
-        return np.array([correlation(x[None], X, theta)[0] for theta in self._thetas])
+        return np.array([kernel(x[None], X)[0] for kernel in self._kernels])
 
     def free(self, group: Group, closed: Iterable[Identity]) -> np.ndarray:
         """Returns [m] which of ``group``, that begins with the fixed candidates, are not ``closed``."""

@@ -22,7 +22,7 @@ from nas.controllers.lesson import Lesson
 from nas.controllers.lessons import ELSEWHERE, lessons
 from nas.controllers.resemblance import Resemblance, learn
 from nas.encoding import Steps
-from nas.surrogate import Belief, Hierarchy, Smoothness
+from nas.surrogate import Belief, Hierarchy, Kernel, Smoothness
 
 if TYPE_CHECKING:
     from nas.controllers.base import Problem
@@ -94,10 +94,10 @@ class Prior:
     directions: np.ndarray
 
     @property
-    def kernels(self) -> list[np.ndarray]:
-        """Column weights [d] of every kernel: as history has it and, where there is one, as if there were none."""
-        usual = Smoothness.usual(self.columns.base).theta
-        return [usual] if self.hierarchy is None else [self.smoothness.theta, usual]
+    def kernels(self) -> list[Kernel]:
+        """Those of the search: as history has it and, where there is one, as if there were none."""
+        usual = Smoothness.usual(self.columns.base)
+        return _kernels(self.columns, [usual] if self.hierarchy is None else [self.smoothness, usual])
 
     @property
     def described(self) -> bool:
@@ -202,7 +202,7 @@ def fit(problem: Problem, seed: int = 0) -> Prior:
         [lesson.metafeatures for lesson in taught], [lesson.group for lesson in taught], hierarchy
     )
     directions = main_directions(hierarchy.parts(_references(hierarchy.C)))
-    masses = learned_masses(hierarchy, hierarchy.left_out, directions, usual.theta, seed)
+    masses = learned_masses(hierarchy, directions, _kernels(columns, [hierarchy.smoothness, usual]), seed)
     return replace(
         empty,
         smoothness=hierarchy.smoothness,
@@ -260,6 +260,11 @@ def _patternless(hierarchy: Hierarchy) -> set[int]:
         p = (expit(odds + prior).sum() + 1.0) / (len(judged) + 2.0)
         prior = float(logit(p))
     return set(judged[odds + prior < 0].tolist())
+
+
+def _kernels(columns: Steps, smoothness: Sequence[Smoothness]) -> list[Kernel]:
+    counts = columns.counts
+    return [Kernel(one.theta, counts) for one in smoothness]
 
 
 def _references(C: np.ndarray) -> np.ndarray:

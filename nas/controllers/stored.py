@@ -29,7 +29,7 @@ from nas.surrogate import Hierarchy, Smoothness
 if TYPE_CHECKING:
     from nas.controllers.base import Problem
 
-FORMAT = 5
+FORMAT = 6
 LARGEST = 1e9  # variance or weight
 HIGHEST = 40.0  # normal score: none is higher, however many there are
 KEPT = 48  # priors in one folder, the latest; each is about a megabyte

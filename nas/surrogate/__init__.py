@@ -6,7 +6,9 @@ Not here: what a column, a task or a candidate is (``nas.controllers``).
 Symbols, the same in all files
     C       [m, d]   columns of candidates, each 0 or 1
     theta   [d]      weight of every column
-    k                correlation exp(-sum_c theta_c |C_c - C'_c|), in [0, 1]
+    k                correlation exp(-sum_c theta_c |C_c - C'_c|), in [0, 1]; online, where several decisions offer
+                     the same values, lambda exp(-|u - u'|^2) + (1 - lambda) k of their columns, u [v] the shares of
+                     them that took each value, times k of all others
     N, T             records of all past tasks, past tasks; n: evaluations of the running search
     z       [N], [n] normal scores of past records; squashed scores of the running search
     v       [n]      known noise variances of z (squared standard errors)
@@ -27,7 +29,7 @@ Online,  z = c (w mean(x) + f(x) + e);  f ~ GP(0, 1 + a D'D + r k^tau), e ~ N(0,
 from __future__ import annotations
 
 from nas.surrogate.hierarchy import Hierarchy, LeftOut
-from nas.surrogate.kernel import correlation
+from nas.surrogate.kernel import Kernel, correlation
 from nas.surrogate.mixture import (
     Belief,
     Candidates,
@@ -45,6 +47,7 @@ __all__ = [
     "Belief",
     "Candidates",
     "Hierarchy",
+    "Kernel",
     "LeftOut",
     "Observations",
     "Part",
