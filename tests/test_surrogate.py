@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -261,6 +262,26 @@ def test_predictions_are_the_dense_conditionals_averaged_over_the_scale() -> Non
             np.testing.assert_allclose(mean, p @ means)
             total = p @ (variances + means**2) - (p @ means) ** 2
             np.testing.assert_allclose(part.deviation(asked, seen, slope) ** 2, total, rtol=1e-6)
+
+
+def test_beliefs_hold_where_the_root_of_a_kernel_is_no_covariance() -> None:
+    """All 256 candidates of a cell, the columns of very different weights: history teaches such."""
+    every = np.array(list(product(np.eye(4), repeat=4))).reshape(256, 16)
+    rng = np.random.default_rng(0)
+    theta = 0.075 * np.exp(1.5 * rng.normal(size=16))
+    k = Kernel(theta, np.tile(np.eye(4) / 4, (4, 1)))(every, every)
+    assert np.linalg.eigvalsh(np.sqrt(k)).min() < -0.05
+    z = every @ (theta * rng.normal(size=16))
+    z = (z - z.mean()) / z.std()
+    at = Candidates(k[None], np.zeros((1, 256)), np.zeros((0, 256)))
+    seen = Observations(at, z, np.zeros(256), np.ones(256, dtype=bool))
+    rough = Belief("rough", 1.0, 0.0, 0, False, 1.0, (0.5,))
+    parts = posterior([rough], seen)
+    assert sum(part.weight for part in parts) == pytest.approx(1.0)
+    for part in parts:
+        mean, slope = part.mean(at, seen)
+        assert np.corrcoef(mean, z)[0, 1] > 0.9
+        assert np.isfinite(part.deviation(at, seen, slope)).all()
 
 
 def test_what_history_had_already_is_no_evidence_for_it() -> None:

@@ -265,8 +265,15 @@ def _blocks(beliefs: Sequence[Belief], seen: Observations) -> list[_Block]:
 
 
 def _factor(A: np.ndarray) -> np.ndarray:
-    """Returns the lower Cholesky factor [n, n] of A; straight to LAPACK, whose wrappers take longer than the work."""
+    """Returns the lower Cholesky factor [n, n] of A; straight to LAPACK, whose wrappers take longer than the work.
+
+    A root of a kernel that is a sum need not be a covariance. Where A is none, its diagonal is raised until its least
+    eigenvalue is the least noise, as it would be if the root were one.
+    """
     L, info = dpotrf(A, lower=1)
+    if info > 0:
+        raised = A + (NOISES[0][0] - np.linalg.eigvalsh(A)[0]) * np.eye(len(A))
+        L, info = dpotrf(raised, lower=1)
     assert info == 0, info
     return L
 
