@@ -193,6 +193,23 @@ def test_the_same_data_again_begins_with_the_earlier_winner() -> None:
     assert any("this very dataset" in note for note in account.notes)
 
 
+def test_what_was_tried_in_one_place_tells_of_the_same_operations_in_another() -> None:
+    """Mish was tried in ``a`` alone; of ``b`` nothing is known but that it is asked for the same."""
+    space = SearchSpace("two")
+    space.add_input("x")
+    space.add_output("y")
+    for name in "ab":
+        space.add_node(name, Choice("relu", "mish", "tanh"))
+    for source, target in ("xa", "ab", "by"):
+        space.add_edge(source, target)
+    controller = create("meta", Problem(space))
+    assert isinstance(controller, MetaController)
+    for number, (name, score) in enumerate({"mish": 1.0, "relu": 0.0, "tanh": 0.0}.items()):
+        controller.tell([record(space, {"a": name, "b": "relu"}, score, number)])
+    (mish, tanh), _ = controller.predict([{"a": "relu", "b": "mish"}, {"a": "relu", "b": "tanh"}])
+    assert mish > tanh + 0.1
+
+
 def test_without_history_the_default_comes_first() -> None:
     space = small_space()
     assert MetaController(Problem(space), pool=60).ask()[0] == space.default()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from nas.controllers import Explanation, Problem
 from nas.controllers.account import about_likeness
 from nas.controllers.beliefs import EXPECTED, beliefs, kinds
+from nas.controllers.elsewhere import MOST_LESSONS
 from nas.controllers.lessons import lessons
 from nas.controllers.meta import MetaController
 from nas.controllers.prior import Prior, fit
@@ -228,6 +229,14 @@ def test_a_space_with_nothing_in_common_is_ignored() -> None:
     prior = fit(Problem(tiny_space(), past=(past,)))
     assert prior.ignored == {"far": "another search space, with nothing in common"}
     assert prior.hierarchy is None
+
+
+def test_of_many_datasets_of_other_spaces_those_not_heard_are_told_why() -> None:
+    old = grown("old")
+    tried = [[(c, toy_score(c)) for c in sampled(old, 6 + (i > 0), i)] for i in range(MOST_LESSONS + 1)]
+    past = tuple(past_dataset(old, f"d{i}", each) for i, each in enumerate(tried))
+    prior = fit(Problem(small_space("new"), past=past))
+    assert prior.ignored == {"d0": "another search space, and 8 others of such have more trainings"}
 
 
 # ---- the same dataset again ------------------------------------------------------------------------------------------

@@ -33,8 +33,8 @@ def account(
     """Returns shares and notes.
 
     ``own`` is one minus the trust in history, averaged over the beliefs; of it, what trusts in the contrary is
-    ``turned``. The rest is divided among past datasets as
-    their records enter what the beliefs expect of history's ten favourite candidates.
+    ``turned``. The rest is divided among past datasets as their records enter what the beliefs expect of history's ten
+    favourite candidates.
     """
     prior = expectation.prior
     if not expectation.tasks:

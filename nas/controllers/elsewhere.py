@@ -46,7 +46,8 @@ def translated(away: Sequence[Lesson], problem: Problem, seed: int) -> tuple[lis
     They are kept as those they are made from: trainings elsewhere are read when they have changed.
     """
     order = sorted(away, key=lambda lesson: -len(lesson))
-    ignored = {lesson.name: ELSEWHERE for lesson in order[MOST_LESSONS:]}
+    fewer = f"{ELSEWHERE}, and {MOST_LESSONS} others of such have more trainings"
+    ignored = {lesson.name: fewer for lesson in order[MOST_LESSONS:]}
     found: list[Lesson] = []
     asked, kept = _Asked(problem.space, seed), Kept(problem)
     for lesson in order[:MOST_LESSONS]:
