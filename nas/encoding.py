@@ -103,7 +103,8 @@ class Steps:
     @classmethod
     def of(cls, domains: Mapping[str, Domain], also: Iterable[Mapping[str, Value]] = ()) -> Steps:
         """Returns the columns for ``domains`` and what is met elsewhere; decisions no longer asked are left out."""
-        met: dict[str, dict[tuple[str, Value], Value]] = {path: {} for path in domains}
+        alike: dict[object, dict[tuple[str, Value], Value]] = {}  # what decisions between the same values have met
+        met = {path: alike.setdefault(_offer(path, domain), {}) for path, domain in domains.items()}
         for choices in also:
             for path, value in choices.items():
                 if path in met:
@@ -130,20 +131,20 @@ class Steps:
     def counts(self) -> np.ndarray:
         """[d, v] by which columns become the shares of decisions that took each of v values, wherever they stand.
 
-        Counted together are unordered decisions that offer the same values, where there are several; v may be 0.
+        Counted together are decisions between the same words (names of operations, as a rule), where there are several;
+        v may be 0. Numbers and flags mean something else in every place.
         """
-        offered: dict[str, list[tuple[str, Value]]] = defaultdict(list)
-        for path, value, above in zip(self.paths, self.values, self.above, strict=True):
-            if not above:
-                offered[path].append((type(value).__name__, value))
-        alike: dict[tuple[tuple[str, Value], ...], list[str]] = defaultdict(list)
-        for path, values in offered.items():
-            alike[tuple(values)].append(path)
-        first = {path: self.paths.index(path) for path in offered}
+        places: dict[str, dict[Value, int]] = defaultdict(dict)
+        for column, (path, value) in enumerate(zip(self.paths, self.values, strict=True)):
+            places[path][value] = column
+        alike: dict[frozenset[Value], list[dict[Value, int]]] = defaultdict(list)
+        for of in places.values():
+            if all(isinstance(value, str) for value in of):
+                alike[frozenset(of)].append(of)
         found = [
-            np.bincount([first[path] + i for path in paths], minlength=len(self.paths)) / len(paths)
-            for values, paths in alike.items()
-            for i in range(len(values) if len(paths) > 1 else 0)
+            np.bincount([of[value] for of in together], minlength=len(self.paths)) / len(together)
+            for together in alike.values()
+            for value in (together[0] if len(together) > 1 else ())
         ]
         return np.array(found).T if found else np.zeros((len(self.paths), 0))
 
@@ -188,6 +189,12 @@ class Steps:
         columns = [tuple(column) for column in data["columns"]]
         paths, values, above = zip(*columns, strict=True) if columns else ((), (), ())
         return cls(paths, values, above, int(data["decisions"]))
+
+
+def _offer(path: str, domain: Domain) -> object:
+    """What is equal for decisions between the same words; the path of any other."""
+    words = domain.values or ()
+    return frozenset(words) if words and all(isinstance(word, str) for word in words) else path
 
 
 def _steps(domain: Domain, also: Iterable[Value]) -> list[float] | None:

@@ -295,9 +295,10 @@ def test_a_space_without_a_choice_has_no_columns():
 
 
 def test_values_are_counted_over_the_decisions_that_offer_the_same() -> None:
-    """Three decisions between the same words are counted together; one between other words and a number are not."""
+    """Three decisions between the same words are counted together, whatever their order; others are not."""
     words = ("relu", "tanh", "silu")
-    domains = {p: Choice(*words) for p in "abc"} | {"d": Choice("relu", "tanh"), "e": Integer(4, 64)}
+    domains = {p: Choice(*words) for p in "ab"} | {"c": Choice(*words[::-1]), "d": Choice("relu", "tanh")}
+    domains |= {"e": Integer(4, 64), **{p: Choice(True, False) for p in "fg"}, **{p: Choice(1, 2) for p in "hi"}}
     columns, rng = Steps.of(domains), np.random.default_rng(0)
     drawn = [{path: domain.sample(rng) for path, domain in domains.items()} for _ in range(20)]
     shares = [[[choices[p] for p in "abc"].count(word) / 3 for word in words] for choices in drawn]
@@ -308,3 +309,11 @@ def test_values_are_counted_over_the_decisions_that_offer_the_same() -> None:
 def test_where_no_two_decisions_offer_the_same_nothing_is_counted(domains: dict[str, Choice]) -> None:
     columns = Steps.of(domains)
     assert columns.counts.shape == (len(columns.paths), 0)
+
+
+def test_what_only_history_knows_of_one_decision_leaves_the_others_counted_with_it() -> None:
+    domains = {p: Choice("relu", "tanh") for p in "ab"}
+    old = [{"a": "warp", "b": "relu"}, {"a": "relu", "b": "jump"}]
+    columns = Steps.of(domains, old)
+    shares = [[0.5, 0.0, 0.5, 0.0], [0.5, 0.0, 0.0, 0.5]]  # of relu, tanh, warp, jump
+    np.testing.assert_allclose(columns.encode(old) @ columns.counts, shares)
