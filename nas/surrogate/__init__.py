@@ -7,7 +7,7 @@ Symbols, the same in all files
     C       [m, d]   columns of candidates, each 0 or 1
     theta   [d]      weight of every column
     k                correlation exp(-sum_c theta_c |C_c - C'_c|), in [0, 1]; online, where several decisions offer
-                     the same values, lambda exp(-|u - u'|^2) + (1 - lambda) k of their columns, u [v] the shares of
+                     the same words, lambda exp(-|u - u'|^2) + (1 - lambda) k of their columns, u [v] the shares of
                      them that took each value, times k of all others
     N, T             records of all past tasks, past tasks; n: evaluations of the running search
     z       [N], [n] normal scores of past records; squashed scores of the running search

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-COUNTED = 0.7  # lambda; what an operation costs, and much of what it is worth, is the same wherever it stands
+# lambda: what an operation costs, and much of what it is worth, is the same wherever it stands.
+# The best of .27, .5 and .7 on TransNAS-Bench-101 and NAS-Bench-201.
+COUNTED = 0.7
 
 
 @dataclass(frozen=True)
