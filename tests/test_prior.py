@@ -233,10 +233,25 @@ def test_a_space_with_nothing_in_common_is_ignored() -> None:
 
 def test_of_many_datasets_of_other_spaces_those_not_heard_are_told_why() -> None:
     old = grown("old")
-    tried = [[(c, toy_score(c)) for c in sampled(old, 6 + (i > 0), i)] for i in range(MOST_LESSONS + 1)]
+    tried = [[(c, toy_score(c)) for c in sampled(old, 30 + (i > 0), i)] for i in range(MOST_LESSONS + 1)]
     past = tuple(past_dataset(old, f"d{i}", each) for i, each in enumerate(tried))
     prior = fit(Problem(small_space("new"), past=past))
-    assert prior.ignored == {"d0": "another search space, and 8 others of such have more trainings"}
+    assert prior.ignored == {
+        "d0": "another search space, and 8 others of such have more in common with this one, or more trainings"
+    }
+
+
+def test_of_other_spaces_those_with_most_in_common_are_heard() -> None:
+    """However many trainings the others have."""
+    old, other = grown("old"), tiny_space("other")
+    large = [
+        past_dataset(other, f"d{i}", [(c, float(score)) for c, score in zip(other.enumerate(), scores, strict=True)])
+        for i, scores in enumerate(np.random.default_rng(0).normal(size=(MOST_LESSONS, other.size)))
+    ]
+    own = past_dataset(old, "own", [(c, toy_score(c)) for c in sampled(old, 5)])
+    prior = fit(Problem(small_space("new"), past=(*large, own)))
+    assert "own" in [lesson.name for lesson in prior.lessons]
+    assert len(prior.ignored) == 1
 
 
 # ---- the same dataset again ------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from itertools import product
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from nas.controllers.lesson import Lesson
     from nas.space import Choices, SearchSpace
 
-MOST_LESSONS = 8  # those with the most trainings
+MOST_LESSONS = 8  # those that share most words, of such with the most trainings
 MOST_RECORDS = 250  # of each
 ASKED = 300  # random candidates of this space
 FEWEST_COLUMNS = 3  # in common, that differ between candidates on both sides
@@ -45,11 +45,11 @@ def translated(away: Sequence[Lesson], problem: Problem, seed: int) -> tuple[lis
 
     They are kept as those they are made from: trainings elsewhere are read when they have changed.
     """
-    order = sorted(away, key=lambda lesson: -len(lesson))
-    fewer = f"{ELSEWHERE}, and {MOST_LESSONS} others of such have more trainings"
-    ignored = {lesson.name: fewer for lesson in order[MOST_LESSONS:]}
-    found: list[Lesson] = []
     asked, kept = _Asked(problem.space, seed), Kept(problem)
+    order = sorted(away, key=lambda lesson: (-asked.shared(lesson.choices), -len(lesson)))
+    others = f"{ELSEWHERE}, and {MOST_LESSONS} others of such have more in common with this one, or more trainings"
+    ignored = {lesson.name: others for lesson in order[MOST_LESSONS:]}
+    found: list[Lesson] = []
     for lesson in order[:MOST_LESSONS]:
         taught, reason = kept.of(lesson.past, f"told with seed {seed}: {lesson.part}", partial(_told, lesson, asked))
         found += [replace(each, name=lesson.name, group=lesson.group) for each in taught]
@@ -74,6 +74,14 @@ class _Asked:
     def rows(self) -> list[dict[str, float]]:
         return [_row(self._space.architecture(c), self._space.settings(c), c) for c in self.choices]
 
+    @cached_property
+    def _said(self) -> set[object]:
+        return _said(self.choices)
+
+    def shared(self, choices: Iterable[Choices]) -> int:
+        """Returns how many decisions with a value, and how many words of values, choices elsewhere have in common."""
+        return len(self._said & _said(choices))
+
 
 def _told(lesson: Lesson, asked: _Asked) -> Lessons:
     """What a lesson expects of the candidates, as a lesson about them."""
@@ -92,6 +100,11 @@ def _row(architecture: Architecture, settings: Mapping[str, Value], choices: Map
     said = {f"word.{word}": math.log1p(count) for word, count in spoken.items()}
     said |= {f"decision.{path}~{word}": 1.0 for path, value in choices.items() for word in words(value)}
     return space_free(architecture, settings) | named | said
+
+
+def _said(every: Iterable[Choices]) -> set[object]:
+    named = {item for choices in every for item in choices.items()}
+    return named | {word for _, value in named for word in words(value)}
 
 
 def words(name: object) -> list[str]:
