@@ -78,7 +78,7 @@ def test_a_dataset_far_from_all_and_a_short_history_fall_back_to_the_average_and
         far = prior.towards({"kind": beyond})
         np.testing.assert_array_equal(far.weights, average)
         notes = account(replace(near, metafeatures={"kind": beyond}), prior).notes
-        assert any("this one is unlike every past one" in note for note in notes)
+        assert any("tell most, this one is unlike every past one" in note for note in notes)
     unknown = prior.towards({"another": 1.0})
     np.testing.assert_array_equal(unknown.weights, average)
     assert any(

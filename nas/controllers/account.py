@@ -132,7 +132,7 @@ def _about_likeness(problem: Problem, expectation: Expectation) -> str:
         return about_likeness(prior)
     if prior.resemblance.features(problem.metafeatures, prior.smoothness.weights) is None:
         return "what a dataset is like is not used: of this one too little is known"
-    return "what a dataset is like is not used: this one is unlike every past one"
+    return "what a dataset is like is not used: in the meta-features that tell most, this one is unlike every past one"
 
 
 def _about_trust(course: Mapping[int, float], now: Sequence[Part]) -> list[str]:

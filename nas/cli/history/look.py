@@ -138,7 +138,7 @@ def _audit_text(found: Audit, place: str) -> str:
         + (
             "nothing like it was seen"
             if near.farther < 0.05
-            else "by all its meta-features, it lies within what was seen"
+            else "all its meta-features taken alike, it lies within what was seen"
         )
     )
     return "\n".join(lines)
