@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from scipy.optimize import check_grad
 from scipy.stats import multivariate_normal, norm
 
+from nas.controllers.beliefs import ROUGH
 from nas.surrogate import (
     Belief,
     Candidates,
     Hierarchy,
-    Kernel,
+    Kernels,
     Observations,
     Smoothness,
     correlation,
@@ -59,17 +60,18 @@ def test_correlation_is_the_weighted_number_of_disagreements() -> None:
 
 @pytest.mark.parametrize("kind", [np.float64, np.float32])
 @pytest.mark.parametrize("others", [0, 2])
-def test_some_columns_are_alike_by_how_often_each_value_was_taken(kind: type, others: int) -> None:
+@pytest.mark.parametrize("tau", [0.5, 1.0, 2.0])
+def test_some_columns_are_alike_by_how_often_each_value_was_taken(kind: type, others: int, tau: float) -> None:
     """Two decisions of three values each, and ``others``, which are no part of what is counted."""
     A, B, theta = binary(4, 6 + others), binary(9, 6 + others, seed=1), np.arange(1.0, 7.0 + others) / 4
     counts = np.concatenate([np.tile(np.eye(3) / 2, (2, 1)), np.zeros((others, 3))])
-    places = np.array([[np.exp(-theta[:6] @ np.abs(a - b)[:6]) for b in B] for a in A])
-    counted = np.array([[np.exp(-np.sum((a @ counts - b @ counts) ** 2)) for b in B] for a in A])
-    rest = np.array([[np.exp(-theta[6:] @ np.abs(a - b)[6:]) for b in B] for a in A])
-    found = Kernel(theta, counts)(A.astype(kind), B.astype(kind))
+    places = np.array([[np.exp(-tau * theta[:6] @ np.abs(a - b)[:6]) for b in B] for a in A])
+    counted = np.array([[np.exp(-tau * np.sum((a @ counts - b @ counts) ** 2)) for b in B] for a in A])
+    rest = np.array([[np.exp(-tau * theta[6:] @ np.abs(a - b)[6:]) for b in B] for a in A])
+    found = Kernels([theta], counts, [tau])(A.astype(kind), B.astype(kind))[0]
     assert found.dtype == kind
     np.testing.assert_allclose(found, ((1 - COUNTED) * places + COUNTED * counted) * rest, rtol=1e-4)
-    np.testing.assert_allclose(Kernel(theta, counts[:, :0])(A, B), correlation(A, B, theta))
+    np.testing.assert_allclose(Kernels([theta], counts[:, :0], [tau])(A, B)[0], correlation(A, B, tau * theta))
 
 
 def described() -> Hierarchy:
@@ -195,22 +197,20 @@ def problem(n: int = 6, m: int = 4, T: int = 3) -> tuple[Observations, Candidate
     theta = np.full(6, 0.3)
     rng = np.random.default_rng(1)
     both = rng.normal(size=(2, n + m)), rng.normal(size=(T, n + m))
-    at = Candidates(correlation(X, X, theta)[None], both[0][:, :n], both[1][:, :n])
-    asked = Candidates(correlation(X, Q, theta)[None], both[0][:, n:], both[1][:, n:])
+    k = [np.array([correlation(X, Y, tau * theta) for tau in (0.5, 1.0, 2.0)]) for Y in (X, Q)]
+    at, asked = Candidates(k[0], both[0][:, :n], both[1][:, :n]), Candidates(k[1], both[0][:, n:], both[1][:, n:])
     seen = Observations(at, rng.normal(size=n), 0.1 * rng.random(n), np.ones(n, dtype=bool))
     beliefs = [
-        Belief("average", 0.4, 1.0, 0, False, 0.5, (0.5, 2.0)),
-        Belief("another", 0.2, 1.0, 1, False, 0.5, (2.0,)),
-        Belief("directions", 0.3, 0.5, 1, True, 0.2, (1.0,)),
-        Belief("scratch", 0.1, 0.0, 0, False, 1.0, (1.0,)),
+        Belief("average", 0.4, 1.0, 0, False, 0.5, (0, 2)),
+        Belief("another", 0.2, 1.0, 1, False, 0.5, (2,)),
+        Belief("directions", 0.3, 0.5, 1, True, 0.2, (1,)),
+        Belief("scratch", 0.1, 0.0, 0, False, 1.0, (1,)),
     ]
     return seen, asked, beliefs
 
 
-def dense(
-    belief: Belief, tau: float, nu: float, v: np.ndarray, k: np.ndarray, D: np.ndarray, E: np.ndarray
-) -> np.ndarray:
-    S = 1.0 + belief.new * k**tau + (D.T @ E if belief.deviations else 0.0)
+def dense(belief: Belief, nu: float, v: np.ndarray, k: np.ndarray, D: np.ndarray, E: np.ndarray) -> np.ndarray:
+    S = 1.0 + belief.new * k + (D.T @ E if belief.deviations else 0.0)
     return S + np.diag(nu + v) if len(v) else S
 
 
@@ -219,15 +219,15 @@ def test_weights_are_the_evidence_of_the_dense_gaussians() -> None:
     logs = []
     for belief in beliefs:
         terms = []
-        for tau in belief.roughness:
+        for kernel in belief.kernels:
             for nu, share in NOISES:
-                S = dense(belief, tau, nu, share * seen.v, seen.at.k[0], seen.at.D, seen.at.D)
+                S = dense(belief, nu, share * seen.v, seen.at.k[kernel], seen.at.D, seen.at.D)
                 mean = belief.trust * seen.at.means[belief.mean]
                 terms += [
                     multivariate_normal.logpdf(seen.z, c * mean, c**2 * S) + log
                     for c, log in zip(SCALES, LOG_SCALES, strict=True)
                 ]
-        logs.append(np.logaddexp.reduce(terms) - np.log(2 * len(belief.roughness)))
+        logs.append(np.logaddexp.reduce(terms) - np.log(2 * len(belief.kernels)))
     constant = 0.5 * len(seen) * np.log(2 * np.pi)
     np.testing.assert_allclose(evidence(beliefs, seen), np.array(logs) + constant)
     weights = np.exp(logs) * [b.mass for b in beliefs]
@@ -246,12 +246,12 @@ def test_predictions_are_the_dense_conditionals_averaged_over_the_scale() -> Non
                 for nu, share in NOISES
                 if np.isclose(
                     part.L[0, 0] ** 2,
-                    dense(belief, part.tau, nu, share * seen.v, seen.at.k[0], seen.at.D, seen.at.D)[0, 0],
+                    dense(belief, nu, share * seen.v, seen.at.k[part.kernel], seen.at.D, seen.at.D)[0, 0],
                 )
             )
             share = dict(NOISES)[nu]
-            S = dense(belief, part.tau, nu, share * seen.v, seen.at.k[0], seen.at.D, seen.at.D)
-            k = dense(belief, part.tau, 0.0, np.zeros(0), asked.k[0], seen.at.D, asked.D)
+            S = dense(belief, nu, share * seen.v, seen.at.k[part.kernel], seen.at.D, seen.at.D)
+            k = dense(belief, 0.0, np.zeros(0), asked.k[part.kernel], seen.at.D, asked.D)
             here, there = (belief.trust * side.means[belief.mean] for side in (seen.at, asked))
             p = np.array([multivariate_normal.logpdf(seen.z, c * here, c**2 * S) for c in SCALES]) + LOG_SCALES
             p = np.exp(p - np.logaddexp.reduce(p))
@@ -264,21 +264,21 @@ def test_predictions_are_the_dense_conditionals_averaged_over_the_scale() -> Non
             np.testing.assert_allclose(part.deviation(asked, seen, slope) ** 2, total, rtol=1e-6)
 
 
-def test_beliefs_hold_where_the_root_of_a_kernel_is_no_covariance() -> None:
+@pytest.mark.parametrize("tau", ROUGH)
+def test_every_roughness_of_a_kernel_that_counts_is_a_covariance(tau: float) -> None:
     """All 256 candidates of a cell, the columns of very different weights: history teaches such."""
     every = np.array(list(product(np.eye(4), repeat=4))).reshape(256, 16)
     rng = np.random.default_rng(0)
     theta = 0.075 * np.exp(1.5 * rng.normal(size=16))
-    k = Kernel(theta, np.tile(np.eye(4) / 4, (4, 1)))(every, every)
-    assert np.linalg.eigvalsh(np.sqrt(k)).min() < -0.05
+    counts = np.tile(np.eye(4) / 4, (4, 1))
+    k, plain = Kernels([theta], counts, [tau, 1.0])(every, every)
+    assert np.linalg.eigvalsh(np.sqrt(plain)).min() < -0.05, "a power of it is none"
+    assert np.linalg.eigvalsh(k).min() > -1e-9
     z = every @ (theta * rng.normal(size=16))
     z = (z - z.mean()) / z.std()
     at = Candidates(k[None], np.zeros((1, 256)), np.zeros((0, 256)))
     seen = Observations(at, z, np.zeros(256), np.ones(256, dtype=bool))
-    rough = Belief("rough", 1.0, 0.0, 0, False, 1.0, (0.5,))
-    parts = posterior([rough], seen)
-    assert sum(part.weight for part in parts) == pytest.approx(1.0)
-    for part in parts:
+    for part in posterior([Belief("own", 1.0, 0.0, 0, False, 1.0, (0,))], seen):
         mean, slope = part.mean(at, seen)
         assert np.corrcoef(mean, z)[0, 1] > 0.9
         assert np.isfinite(part.deviation(at, seen, slope)).all()
@@ -287,10 +287,10 @@ def test_beliefs_hold_where_the_root_of_a_kernel_is_no_covariance() -> None:
 def test_what_history_had_already_is_no_evidence_for_it() -> None:
     seen, _, beliefs = problem()
     half = Observations(seen.at, seen.z, seen.v, np.arange(len(seen)) < 3)
-    weights = {(p.belief.name, p.tau): p.weight for p in posterior(beliefs, half.evidence)}
+    weights = {(p.belief.name, p.kernel): p.weight for p in posterior(beliefs, half.evidence)}
     for part in posterior(beliefs, half):
         assert len(part.by_z) == len(seen), "it is conditioned on all"
-    assert {(p.belief.name, p.tau): p.weight for p in posterior(beliefs, half)} == pytest.approx(weights)
+    assert {(p.belief.name, p.kernel): p.weight for p in posterior(beliefs, half)} == pytest.approx(weights)
 
 
 @pytest.mark.parametrize("noise", [0.0, 2.0])
@@ -300,10 +300,10 @@ def test_the_best_by_exhaustive_improvement_is_found(noise: float) -> None:
     rng = np.random.default_rng(2)
     X, Q, theta = binary(n, 14), binary(m, 14, seed=3), rng.random(14)
     means = np.sin(np.concatenate([X, Q]) @ rng.normal(size=14))[None]
-    at = Candidates(correlation(X, X, theta)[None], means[:, :n], np.zeros((0, n)))
-    asked = Candidates(correlation(X, Q, theta)[None], means[:, n:], np.zeros((0, m)))
+    k = [np.array([correlation(X, Y, tau * theta) for tau in (0.5, 1.0)]) for Y in (X, Q)]
+    at, asked = Candidates(k[0], means[:, :n], np.zeros((0, n))), Candidates(k[1], means[:, n:], np.zeros((0, m)))
     seen = Observations(at, rng.normal(size=n), noise * rng.random(n), np.ones(n, dtype=bool))
-    beliefs = [Belief("a", 0.7, 1.0, 0, False, 0.5, (1.0,)), Belief("b", 0.3, 0.0, 0, False, 1.0, (0.5,))]
+    beliefs = [Belief("a", 0.7, 1.0, 0, False, 0.5, (1,)), Belief("b", 0.3, 0.0, 0, False, 1.0, (0,))]
     parts = posterior(beliefs, seen)
     total = np.zeros(m)
     for part in parts:

@@ -12,9 +12,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from nas.surrogate import Belief, Candidates, Hierarchy, Kernel, LeftOut, Observations, evidence
+from nas.surrogate import Belief, Candidates, Hierarchy, Kernels, LeftOut, Observations, evidence
 
-ROUGH = (0.5, 1.0, 2.0)
+ROUGH = (0.5, 1.0, 2.0)  # tau of the kernels: first those as history has it, then those as if there were none
 EXPECTED, FIRST = 0, 1  # rows of the means: of a new task, of the first past one
 TASK, SCRATCH, AGAINST = "like one", "own trainings", "the contrary"
 UNTAUGHT = "own trainings, smooth as usual"  # what history taught of the columns may be wrong, too
@@ -27,6 +27,7 @@ STRENGTH = 4.0  # families of prior opinion against what history says about itse
 DIRECTED = 16  # directions in which tasks deviate, at most
 EPISODE = 20  # records of a past task that stand for a search of it
 EPISODES = 120  # at most
+_TAUGHT, _ROUGHEST, _USUAL = (0, 1, 2), (2,), (3, 4, 5)
 
 
 def kinds() -> dict[str, float]:
@@ -45,26 +46,24 @@ def beliefs(shares: np.ndarray, masses: Mapping[str, float], same: Sequence[int]
         same: Past tasks that are this very dataset.
     """
     if not len(shares):
-        return [Belief(SCRATCH, 1.0, 0.0, EXPECTED, False, 1.0, ROUGH)]
-    found = [Belief(f"history {i}", 1.0, w, EXPECTED, a, r, ROUGH) for i, (w, a, r) in enumerate(HISTORY)]
-    found.append(Belief(DIRECTIONS, 1.0, 0.0, EXPECTED, True, 0.5, ROUGH))
-    found += [Belief(TASK, share, 1.0, FIRST + t, False, 0.3, (2.0,)) for t, share in enumerate(shares.tolist())]
-    found.append(Belief(SCRATCH, 1.0, 0.0, EXPECTED, False, 1.0, ROUGH))
-    found.append(Belief(UNTAUGHT, 1.0, 0.0, EXPECTED, False, 1.0, ROUGH, kernel=1))
+        return [Belief(SCRATCH, 1.0, 0.0, EXPECTED, False, 1.0, _TAUGHT)]
+    found = [Belief(f"history {i}", 1.0, w, EXPECTED, a, r, _TAUGHT) for i, (w, a, r) in enumerate(HISTORY)]
+    found.append(Belief(DIRECTIONS, 1.0, 0.0, EXPECTED, True, 0.5, _TAUGHT))
+    found += [Belief(TASK, share, 1.0, FIRST + t, False, 0.3, _ROUGHEST) for t, share in enumerate(shares.tolist())]
+    found.append(Belief(SCRATCH, 1.0, 0.0, EXPECTED, False, 1.0, _TAUGHT))
+    found.append(Belief(UNTAUGHT, 1.0, 0.0, EXPECTED, False, 1.0, _USUAL))
     usual = kinds()
     amounts = [b.mass * masses.get(b.name, usual[b.name]) for b in found]
     total = sum(amounts)
     found = [_with(b, (1.0 - CONTRARY) * amount / total) for b, amount in zip(found, amounts, strict=True)]
-    found.append(Belief(AGAINST, CONTRARY, -1.0, EXPECTED, True, 0.5, ROUGH))
+    found.append(Belief(AGAINST, CONTRARY, -1.0, EXPECTED, True, 0.5, _TAUGHT))
     if same:
         found = [_with(b, (1.0 - AGAIN) * b.mass) for b in found]
-        found += [Belief(TASK, AGAIN / len(same), 1.0, FIRST + t, False, 0.15, (2.0,)) for t in same]
+        found += [Belief(TASK, AGAIN / len(same), 1.0, FIRST + t, False, 0.15, _ROUGHEST) for t in same]
     return found
 
 
-def learned_masses(
-    hierarchy: Hierarchy, directions: np.ndarray, kernels: Sequence[Kernel], seed: int
-) -> dict[str, float]:
+def learned_masses(hierarchy: Hierarchy, directions: np.ndarray, kernels: Kernels, seed: int) -> dict[str, float]:
     """Returns the mass of each kind, summing to 1: each past family in turn is a search of 20 random records.
 
     Expectation-maximisation over the kinds, with a Dirichlet prior worth ``STRENGTH`` families.
@@ -115,7 +114,7 @@ def main_directions(own: np.ndarray) -> np.ndarray:
 def _episode(
     hierarchy: Hierarchy,
     directions: np.ndarray,
-    kernels: Sequence[Kernel],
+    kernels: Kernels,
     out: LeftOut,
     names: Sequence[str],
     rng: np.random.Generator,
@@ -126,7 +125,7 @@ def _episode(
     means, D = stacked(hierarchy, out.parts[:, some], out.expected, directions, out.others)
     told = [b for b in beliefs(out.shares, {}) if b.name in names and b.mass > 0]
     n = len(at)
-    k = np.array([kernel(hierarchy.C[at], hierarchy.C[at]) for kernel in kernels])
+    k = kernels(hierarchy.C[at], hierarchy.C[at])
     seen = Observations(Candidates(k, means, D), hierarchy.z[at], np.zeros(n), np.ones(n, dtype=bool))
     logs = evidence(told, seen)
     found = []

@@ -58,8 +58,7 @@ class Group:
 
     def seen_from(self, observed: Group, prior: Prior) -> Candidates:
         """Returns the candidates as the surrogate sees them, given what was observed."""
-        k = [kernel(observed.X, self.X) for kernel in prior.kernels]
-        return Candidates(np.array(k), self.means, self.D)
+        return Candidates(prior.kernels(observed.X, self.X), self.means, self.D)
 
 
 class Pool:
@@ -121,17 +120,13 @@ class Pool:
                 grown[:, :same] = self._rows[:, :same]
             self._rows = grown
         for i in range(same, n):  # one at a time, so that a row is the same whenever it is computed
-            self._rows[:, i] = self._from(observed.X[i], self.fixed.X)
+            self._rows[:, i] = self._kernels(observed.X[i : i + 1], self.fixed.X)[:, 0]
         self._known = columns
         rows = self._rows[:, :n]
         if len(group) > m:
-            rest = np.stack([self._from(x, group.X[m:]) for x in observed.X], axis=1)
+            rest = np.concatenate([self._kernels(x[None], group.X[m:]) for x in observed.X], axis=1)
             rows = np.concatenate([rows, rest], axis=2)
         return Candidates(rows, group.means, group.D)
-
-    def _from(self, x: np.ndarray, X: np.ndarray) -> np.ndarray:
-        """k of one candidate with those of X [m, d], [kernels, m]."""
-        return np.array([kernel(x[None], X)[0] for kernel in self._kernels])
 
     def free(self, group: Group, closed: Iterable[Identity]) -> np.ndarray:
         """Returns [m] which of ``group``, that begins with the fixed candidates, are not ``closed``."""

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import expit, logit
 
-from nas.controllers.beliefs import beliefs, learned_masses, main_directions, stacked
+from nas.controllers.beliefs import ROUGH, beliefs, learned_masses, main_directions, stacked
 from nas.controllers.elsewhere import translated
 from nas.controllers.lesson import Lesson
 from nas.controllers.lessons import ELSEWHERE, lessons
 from nas.controllers.resemblance import Resemblance, learn
 from nas.encoding import Steps
-from nas.surrogate import Belief, Hierarchy, Kernel, Smoothness
+from nas.surrogate import Belief, Hierarchy, Kernels, Smoothness
 
 if TYPE_CHECKING:
     from nas.controllers.base import Problem
@@ -94,7 +94,7 @@ class Prior:
     directions: np.ndarray
 
     @property
-    def kernels(self) -> list[Kernel]:
+    def kernels(self) -> Kernels:
         """Those of the search: as history has it and, where there is one, as if there were none."""
         usual = Smoothness.usual(self.columns.base)
         return _kernels(self.columns, [usual] if self.hierarchy is None else [self.smoothness, usual])
@@ -262,9 +262,8 @@ def _patternless(hierarchy: Hierarchy) -> set[int]:
     return set(judged[odds + prior < 0].tolist())
 
 
-def _kernels(columns: Steps, smoothness: Sequence[Smoothness]) -> list[Kernel]:
-    counts = columns.counts
-    return [Kernel(one.theta, counts) for one in smoothness]
+def _kernels(columns: Steps, smoothness: Sequence[Smoothness]) -> Kernels:
+    return Kernels([one.theta for one in smoothness], columns.counts, ROUGH)
 
 
 def _references(C: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,33 +13,45 @@ COUNTED = 0.7
 
 
 @dataclass(frozen=True)
-class Kernel:
+class Kernels:
     """How alike candidates of a running search are: what was chosen where, or how often it was chosen at all.
 
+    There is one kernel for every theta and tau, the first theta with every tau first; each is a covariance.
+
     Attributes:
-        theta: [d] weight of every column.
+        thetas: [d] each, weights of the columns.
         counts: [d, v] by which some of the columns become the shares u of decisions that took each value; v may be 0.
+        taus: Roughnesses: by how much all distances are multiplied.
     """
 
-    theta: np.ndarray
+    thetas: Sequence[np.ndarray]
     counts: np.ndarray
+    taus: Sequence[float]
+
+    def __len__(self) -> int:
+        return len(self.thetas) * len(self.taus)
 
     def __call__(self, A: np.ndarray, B: np.ndarray) -> np.ndarray:
-        """Returns k [a, b] of rows A [a, d], B [b, d], in their precision.
+        """Returns k [kernels, a, b] of rows A [a, d], B [b, d], in their precision.
 
-        lambda exp(-|u - u'|^2) + (1 - lambda) k of the columns that are counted, times k of all others.
+        lambda exp(-tau |u - u'|^2) + (1 - lambda) exp(-tau d) of the columns that are counted, times exp(-tau d) of all
+        others, where d is the weighted number of disagreements.
         """
-        theta = self.theta.astype(A.dtype)
-        counted = self.counts.any(axis=1)
-        if not counted.any():
-            return correlation(A, B, theta)
-        kind, counts = A.dtype.type, self.counts[counted].astype(A.dtype)
-        at, bt = A[:, counted], B[:, counted]
-        a, b = at @ counts, bt @ counts
+        kind, counted = A.dtype.type, self.counts.any(axis=1)
+        counts = self.counts.astype(kind)
+        a, b = A @ counts, B @ counts
         off = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None, :] - 2.0 * (a @ b.T)
-        found = kind(1.0 - COUNTED) * correlation(at, bt, theta[counted])
-        found += kind(COUNTED) * np.exp(-np.maximum(off, 0.0))
-        return found if counted.all() else found * correlation(A[:, ~counted], B[:, ~counted], theta[~counted])
+        shares = [kind(COUNTED) * k for k in self._powers(np.exp(-np.maximum(off, 0.0)))]
+        found = np.empty((len(self), len(A), len(B)), dtype=kind)
+        each = iter(found)
+        for theta in self.thetas:
+            places, others = (correlation(A, B, (theta * of).astype(kind)) for of in (counted, ~counted))
+            for share, place, other in zip(shares, self._powers(places), self._powers(others), strict=True):
+                np.multiply(share + kind(1.0 - COUNTED) * place, other, out=next(each))
+        return found
+
+    def _powers(self, k: np.ndarray) -> list[np.ndarray]:
+        return [_power(k, tau) for tau in self.taus]
 
 
 def correlation(A: np.ndarray, B: np.ndarray, theta: np.ndarray) -> np.ndarray:
@@ -56,8 +69,8 @@ def correlation(A: np.ndarray, B: np.ndarray, theta: np.ndarray) -> np.ndarray:
     return np.exp(found, out=found)
 
 
-def power(k: np.ndarray, tau: float) -> np.ndarray:
-    """Returns k^tau, of the shape and precision of k; roots and squares cost a tenth of other powers."""
+def _power(k: np.ndarray, tau: float) -> np.ndarray:
+    """k^tau; roots and squares cost a tenth of other powers."""
     if tau == 1.0:
         return k
     if tau == 0.5:

@@ -13,8 +13,6 @@ import numpy as np
 from scipy.linalg.lapack import dpotrf, dtrtrs
 from scipy.special import ndtr
 
-from nas.surrogate.kernel import power
-
 NOISES = ((0.03, 0.1), (0.2, 1.0))  # nu, share of v: what the rows of a split do to all candidates alike is no noise
 SCALES = np.array([0.35, 0.6, 1.0, 1.7, 3.0, 5.0, 8.5])  # c; large where all that was tried is about as good
 LOG_SCALES = -0.5 * (np.log(SCALES) / 0.8) ** 2
@@ -34,8 +32,7 @@ class Belief:
         mean: Which row of ``means``.
         deviations: a, whether past tasks' deviations are likely directions.
         new: r, the variance of what no past task shows.
-        roughness: tau, equally likely.
-        kernel: Which k: 0 as history would have it, 1 as if there were none.
+        kernels: Which k, equally likely.
     """
 
     name: str
@@ -44,8 +41,7 @@ class Belief:
     mean: int
     deviations: bool
     new: float
-    roughness: tuple[float, ...]
-    kernel: int = 0
+    kernels: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -86,12 +82,12 @@ class Observations:
 
 @dataclass(frozen=True)
 class Part:
-    """A belief with one roughness tau and one noise nu, given what was observed."""
+    """A belief with one kernel and one noise nu, given what was observed."""
 
     belief: Belief
-    tau: float
+    kernel: int  # one of the belief's
     weight: float
-    L: np.ndarray  # [n, n] factor of S = 1 + a D'D + r k^tau + nu + v
+    L: np.ndarray  # [n, n] factor of S = 1 + a D'D + r k + nu + v
     by_z: np.ndarray  # [n] S^-1 z
     by_mean: np.ndarray  # [n] S^-1 w mean
     c: float  # posterior mean of the scale
@@ -104,7 +100,7 @@ class Part:
 
     def deviation(self, asked: Candidates, seen: Observations, slope: np.ndarray) -> np.ndarray:
         """Returns the standard deviation [m] of z without noise, that of the scale included; slope as by ``mean``."""
-        S = 1.0 + self.belief.new * power(asked.k[self.belief.kernel].astype(float), self.tau)
+        S = 1.0 + self.belief.new * asked.k[self.kernel].astype(float)
         variance = np.full(S.shape[1], 1.0 + self.belief.new)
         if self.belief.deviations:
             D = asked.D.astype(float)
@@ -117,12 +113,12 @@ class Part:
     def bound(self, asked: Candidates, mean: np.ndarray, nearest: np.ndarray, spread: np.ndarray) -> np.ndarray:
         """Returns a quick upper bound [m] of z, in units above the best: what is far from the observed may be good."""
         kind = asked.k.dtype.type
-        free = kind(self.belief.new) * (1 - nearest ** kind(2.0 * self.tau)) + kind(1e-3)
+        free = kind(self.belief.new) * (1 - nearest**2) + kind(1e-3)
         return mean + kind(self.c) * np.sqrt(free + kind(0.3 * self.belief.deviations) * spread)
 
 
 def posterior(beliefs: Sequence[Belief], seen: Observations) -> list[Part]:
-    """Returns every belief x roughness x noise, heaviest first, those of no weight left out; the weights sum to 1."""
+    """Returns every belief x kernel x noise, heaviest first, those of no weight left out; the weights sum to 1."""
     blocks = _blocks(beliefs, seen)
     told = blocks if seen.counted.all() else _blocks(beliefs, seen.evidence)
     logs = np.concatenate([block.logs + np.log([b.mass for b in block.beliefs]) for block in told])
@@ -138,7 +134,7 @@ def posterior(beliefs: Sequence[Belief], seen: Observations) -> list[Part]:
         by_z, by_mean = block.by[:, 0], block.by[:, 1 + i]
         c, squared = float(other.c[i]), float(other.c_squared[i])
         found.append(
-            Part(block.beliefs[i], block.tau, float(weights[at]), block.L, by_z, by_mean, c, squared, block.nu)
+            Part(block.beliefs[i], block.kernel, float(weights[at]), block.L, by_z, by_mean, c, squared, block.nu)
         )
     return found
 
@@ -172,7 +168,7 @@ def improvement(parts: Sequence[Part], seen: Observations, asked: Candidates, fr
     ]
     bounds = np.full(len(free), -np.inf, dtype=asked.k.dtype)
     for part, known, (mean, _) in zip(voting, best, _means(voting, asked, seen), strict=True):
-        bounds = np.maximum(bounds, (part.bound(asked, mean, nearest[part.belief.kernel], spread) - known) / part.c)
+        bounds = np.maximum(bounds, (part.bound(asked, mean, nearest[part.kernel], spread) - known) / part.c)
     bounds[~free] = -np.inf
     count = min(SHORT, int(free.sum()))
     short = np.sort(np.argpartition(-bounds, count - 1)[:count])
@@ -194,13 +190,13 @@ def expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -
 
 @np.errstate(invalid="ignore")  # raised now and then by a product whose result is finite, as is asserted
 def _means(parts: Sequence[Part], asked: Candidates, seen: Observations) -> list[tuple[np.ndarray, np.ndarray]]:
-    """E z [m] and its derivative by c [m] of every part; one matrix product for all that share a roughness."""
+    """E z [m] and its derivative by c [m] of every part; one matrix product for all that share a kernel."""
     kind = asked.k.dtype
     B = np.array([[part.by_z, part.by_mean] for part in parts], dtype=kind)  # [parts, 2, n]
     by_k = np.empty((len(parts), 2, asked.k.shape[2]), dtype=kind)
-    for kernel, tau in {(part.belief.kernel, part.tau) for part in parts}:
-        some = [i for i, part in enumerate(parts) if (part.belief.kernel, part.tau) == (kernel, tau)]
-        by_k[some] = np.reshape(B[some].reshape(2 * len(some), -1) @ power(asked.k[kernel], tau), (len(some), 2, -1))
+    for kernel in {part.kernel for part in parts}:
+        some = [i for i, part in enumerate(parts) if part.kernel == kernel]
+        by_k[some] = np.reshape(B[some].reshape(2 * len(some), -1) @ asked.k[kernel], (len(some), 2, -1))
     directions = seen.at.D.T.astype(kind)
     found = []
     for part, b, known in zip(parts, B, by_k, strict=True):
@@ -217,33 +213,33 @@ def _means(parts: Sequence[Part], asked: Candidates, seen: Observations) -> list
 
 @dataclass(frozen=True)
 class _Block:
-    """q beliefs with the same covariance, one roughness and one noise."""
+    """q beliefs with the same covariance and one noise."""
 
     beliefs: Sequence[Belief]
-    tau: float
+    kernel: int
     L: np.ndarray  # [n, n]
     by: np.ndarray  # [n, 1 + q] S^-1 z, S^-1 w mean
-    logs: np.ndarray  # [q] log p(z | belief, tau, nu) + log of its share of the belief
+    logs: np.ndarray  # [q] log p(z | belief, kernel, nu) + log of its share of the belief
     c: np.ndarray  # [q]
     c_squared: np.ndarray  # [q]
     nu: float
 
 
 def _blocks(beliefs: Sequence[Belief], seen: Observations) -> list[_Block]:
-    """Every belief x roughness x noise, in an order that depends on the beliefs alone.
+    """Every belief x kernel x noise, in an order that depends on the beliefs alone.
 
     In units of c the residual is z/c - w mean, so that z'S^-1 z, z'S^-1 mean and mean'S^-1 mean give the evidence of
     every c.
     """
-    same: dict[tuple[int, bool, float, float], list[Belief]] = {}
+    same: dict[tuple[int, bool, float], list[Belief]] = {}
     for belief in beliefs:
-        for tau in belief.roughness:
-            same.setdefault((belief.kernel, belief.deviations, belief.new, tau), []).append(belief)
+        for kernel in belief.kernels:
+            same.setdefault((kernel, belief.deviations, belief.new), []).append(belief)
     n, diagonal = len(seen), np.diag_indices(len(seen))
     k, D = seen.at.k.astype(float), seen.at.D.astype(float)
     found = []
-    for (kernel, deviations, new, tau), some in same.items():
-        S = 1.0 + new * power(k[kernel], tau) + (D.T @ D if deviations else 0.0)
+    for (kernel, deviations, new), some in same.items():
+        S = 1.0 + new * k[kernel] + (D.T @ D if deviations else 0.0)
         M = seen.at.means[[b.mean for b in some]].astype(float) * np.array([[b.trust] for b in some])
         right = np.column_stack([seen.z, M.T])
         for nu, share in NOISES:
@@ -259,21 +255,14 @@ def _blocks(beliefs: Sequence[Belief], seen: Observations) -> list[_Block]:
             p = np.exp(logs - highest[:, None])
             total = p.sum(axis=1)
             p /= total[:, None]
-            logs = highest + np.log(total) - np.log([len(b.roughness) * len(NOISES) for b in some])
-            found.append(_Block(some, tau, L, by, logs, p @ SCALES, p @ SCALES**2, nu))
+            logs = highest + np.log(total) - np.log([len(b.kernels) * len(NOISES) for b in some])
+            found.append(_Block(some, kernel, L, by, logs, p @ SCALES, p @ SCALES**2, nu))
     return found
 
 
 def _factor(A: np.ndarray) -> np.ndarray:
-    """Returns the lower Cholesky factor [n, n] of A; straight to LAPACK, whose wrappers take longer than the work.
-
-    A root of a kernel that is a sum need not be a covariance. Where A is none, its diagonal is raised until its least
-    eigenvalue is the least noise, as it would be if the root were one.
-    """
+    """Returns the lower Cholesky factor [n, n] of A; straight to LAPACK, whose wrappers take longer than the work."""
     L, info = dpotrf(A, lower=1)
-    if info > 0:
-        raised = A + (NOISES[0][0] - np.linalg.eigvalsh(A)[0]) * np.eye(len(A))
-        L, info = dpotrf(raised, lower=1)
     assert info == 0, info
     return L
 
