@@ -39,7 +39,7 @@ from benchmarks.warm_start import held_out, table
 from nas.loop import Search
 from nas.loop.stopping import complete_curves
 from nas.metadataset import shipped
-from nas.protocol import FINALISTS, hyperband, without_rungs
+from nas.protocol import FINALISTS, hyperband, one_by_one
 from nas.record import Record
 from nas.training import HistoryPruner
 from nas.training.pruner import Curve
@@ -113,7 +113,7 @@ def to_the_end(arm: str, curves: Sequence[Curve], pruner: HistoryPruner, trials:
     epochs = len(curves[0])
     if arm == "all":
         return list(range(len(curves))), len(curves)
-    rounds = hyperband(epochs) if arm == "hyperband" else without_rungs(epochs)
+    rounds = hyperband(epochs) if arm == "hyperband" else one_by_one(epochs)
     history = deepcopy(pruner) if arm == "history" else None
     left, number, whole = trials * epochs, 0, []
     while number < len(curves):

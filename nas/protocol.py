@@ -26,7 +26,6 @@ STEPS, MOST_EPOCHS = 200, 100  # gradient steps aimed at, and the epochs they ma
 EPOCHS: Mapping[str, int] = {"tabular": 16, "image": 8, "series": 16}  # and at least
 ROWS: Mapping[str, int] = {"tabular": 10_000, "image": 4_000, "series": 4_000}  # to train one evaluation on, at most
 FACTOR, RUNGS = 3, 2  # of Hyperband: of those under way a third goes on, at two epochs of the schedule at most
-TOGETHER_ON_GPU = 8  # candidates asked for at a time, where one at a time would leave the device idle
 REFIT = 8  # how many times the rows x epochs of a screening training the final one may see
 
 
@@ -41,7 +40,7 @@ def default_fidelity(dataset: Dataset) -> Fidelity:
 
 @dataclass(frozen=True)
 class Bracket:
-    """Candidates that are trained together: how many, and the epochs after which a third of them goes on (Hyperband).
+    """Candidates that are trained together in Hyperband: how many, and the epochs after which a third of them goes on.
 
     ``epochs`` are those of the whole schedule.
     """
@@ -83,14 +82,13 @@ class Rounds:
         raise AssertionError("a place within a round is within one of its brackets")
 
     def whole(self, trials: int) -> int:
-        """Returns how many trials there are when the last one has all whom it is compared with."""
-        bracket, left = self.at(trials - 1)
-        return trials - 1 + left if bracket.rungs else trials
+        """Returns how many trials there are when the bracket of the last one is complete."""
+        return trials - 1 + self.at(trials - 1)[1]
 
 
-def without_rungs(epochs: int, together: int = 1) -> Rounds:
-    """Returns the rounds of a search that trains every candidate to the end, so many at a time."""
-    return Rounds((Bracket(together, (), epochs),))
+def one_by_one(epochs: int) -> Rounds:
+    """Returns the rounds of a search that trains every candidate to the end."""
+    return Rounds((Bracket(1, (), epochs),))
 
 
 def hyperband(epochs: int) -> Rounds:

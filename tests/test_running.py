@@ -18,21 +18,17 @@ from typing import Any
 import numpy as np
 import pytest
 from hanging import space_of
-from optuna.pruners import NopPruner
 from test_loop import QUICK, ROOT, data, run, small_space, trace
 
 import nas
-from nas.controllers.random import RandomController
 from nas.errors import HistoryError, SearchError
 from nas.evaluation import trainer
 from nas.executors import Failed
 from nas.loop import Search
 from nas.loop.place import apart
-from nas.loop.stopping import Stopping
 from nas.metadataset import MetaDataset
 from nas.protocol import hyperband as hyperband_rounds
 from nas.record import Cost, Fidelity
-from nas.space import Choices
 from nas.training import Busy, Halving
 
 
@@ -145,7 +141,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever started the
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from hanging import space_of
-from optuna.pruners import NopPruner
 from test_running import data, options
 import nas
 folder = Path(sys.argv[2])
@@ -267,26 +262,6 @@ def test_rounds_are_those_of_the_paper():
     assert [rounds.whole(n) for n in (1, 9, 10, 14, 15, 18)] == [9, 9, 14, 14, 15, 26]
     assert rounds.brackets[0].share == pytest.approx((9 * 1 + 3 * 2 + 1 * 6) / (9 * 9))
     assert [b.rungs for b in hyperband_rounds(2).brackets] == [()]
-
-
-def test_on_a_gpu_several_are_asked_for_at_a_time(tmp_path, monkeypatch):
-    """As if there were one: the loop asks for eight, and for no more than are wanted."""
-    asked = []
-
-    class Counting(RandomController):
-        def ask(self, count: int = 1) -> list[Choices]:
-            asked.append(count)
-            return super().ask(count)
-
-    monkeypatch.setattr("nas.loop.running.Stopping", lambda spec, epochs, device: Stopping(spec, epochs, "cuda"))
-    result = run(tmp_path / "h.db", trials=10, controller=Counting)
-    assert asked == [8, 2]
-    assert [(r.number, r.status) for r in result.records] == [(n, "complete") for n in range(10)]
-    alone = run(tmp_path / "h.db", trials=10, controller=Counting)
-    assert trace(alone) == trace(result)
-    assert [Stopping(spec, 9, "cuda").rounds.at(3)[1] for spec in (None, NINE, "history", NopPruner())] == [5, 5, 1, 1]
-    assert Stopping("hyperband", 9, "cuda").rounds == hyperband_rounds(9)
-    assert Stopping(None, 9, "cpu").rounds.at(3)[1] == 1
 
 
 def test_hyperband_in_two_processes_is_hyperband(tmp_path, nine_epochs):

@@ -116,9 +116,9 @@ class Search:
         Recipe.of(self.space.settings(self.space.default()))  # refuses a setting that no training knows
         self.goals = Goals.of(objectives, max_size, max_latency)
         self.fidelity = fidelity if isinstance(fidelity, Fidelity) else default_fidelity(self.dataset)
-        self.device = device_of(device)
-        self._stopping = Stopping(fidelity, self.fidelity.epochs, self.device)
+        self._stopping = Stopping(fidelity, self.fidelity.epochs)
         self.trials = self._stopping.rounds.whole(trials)
+        self.device = device_of(device)
         self.records: list[Record] = []
         self.notes: list[str] = list(self.dataset.dropped)
         if self.dataset.given_validation is not None:

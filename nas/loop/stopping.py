@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nas.loop.arguments import HISTORY, HYPERBAND, FidelitySpec, is_nameless, spec_name
-from nas.protocol import TOGETHER_ON_GPU, hyperband, without_rungs
+from nas.protocol import hyperband, one_by_one
 from nas.record import Fidelity, PastDataset, Record
 
 if TYPE_CHECKING:
@@ -24,23 +24,20 @@ if TYPE_CHECKING:
 class Stopping:
     """Which candidates of a search are trained together, and what stops one that is trained alone.
 
-    On a GPU several are trained together, unless each may be stopped by what became of those before it.
-
     Attributes:
         rounds: Brackets of Hyperband, or one candidate after the other.
         schedule: A name for it all, empty where every candidate is trained to the end.
         nameless: Whether two different rules of this kind bear one name.
     """
 
-    def __init__(self, spec: FidelitySpec, epochs: int, device: str = "cpu") -> None:
+    def __init__(self, spec: FidelitySpec, epochs: int) -> None:
         self._spec = None if isinstance(spec, Fidelity) else spec
         self._epochs = epochs
-        if self._spec == HYPERBAND:
-            self.rounds = hyperband(epochs)
-        else:
-            self.rounds = without_rungs(epochs, TOGETHER_ON_GPU if self._spec is None and device != "cpu" else 1)
-        stops = bool(self.rounds.brackets[0].rungs)
-        self.schedule = "" if self._spec is None or (self._spec == HYPERBAND and not stops) else spec_name(self._spec)
+        self.rounds = (hyperband if self._spec == HYPERBAND else one_by_one)(epochs)
+        together = self.rounds.brackets[0].size > 1
+        self.schedule = (
+            "" if self._spec is None or (self._spec == HYPERBAND and not together) else spec_name(self._spec)
+        )
         self.nameless = is_nameless(self._spec or "")
         self._pruner: HistoryPruner | OptunaPruner | None = None
 
