@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,9 +22,11 @@ from hanging import space_of
 from test_loop import QUICK, ROOT, data, run, small_space, trace
 
 import nas
+from nas.architecture import Architecture
 from nas.errors import HistoryError, SearchError
 from nas.evaluation import trainer
 from nas.executors import Failed
+from nas.goals import Meter
 from nas.loop import Search
 from nas.loop.place import apart
 from nas.metadataset import MetaDataset
@@ -252,6 +255,59 @@ def test_hyperband_interrupted_is_hyperband_continued(tmp_path, nine_epochs):
     assert "Hyperband trains whole groups: 9 trials rather than 6" in few
     assert any(note.startswith("1 of 9 candidates went on to the end, and 3 would be compared") for note in few)
     assert not any("went on to the end" in note for note in grown.notes)
+
+
+def test_hyperband_cut_short_goes_on_with_those_that_were_under_way(tmp_path, monkeypatch, nine_epochs):
+    """Time ends after the first rung: the six that stop there are on record; another call trains the three best."""
+    stops = Halving.stops
+
+    def slow(self: Halving, epoch: int, epochs: int, curves: Sequence[Sequence[float]]) -> set[int]:
+        time.sleep(max(0.0, search._limit.end + 0.1 - time.monotonic()))
+        return stops(self, epoch, epochs, curves)
+
+    more = {"space": small_space(), "trials": 9, "fidelity": "hyperband", "history": None, "controller": "random"}
+    with monkeypatch.context() as patch:
+        patch.setattr(Halving, "stops", slow)
+        with Search(nas.load(data()), **more, storage=tmp_path / "cut.db", seconds=1e6) as search:
+            search._limit.end = time.monotonic() + 4
+            cut = list(search.run())
+    assert [record.fidelity.epochs for record in cut] == [1] * 6
+    found, whole = (hyperband(tmp_path / name, trials=9, controller="random") for name in ("cut.db", "whole.db"))
+    assert [r.key for r in found.records[:6]] == [r.key for r in cut]
+    assert sorted(r.architecture.key for r in found.records) == sorted(r.architecture.key for r in whole.records)
+    assert found.best.key == whole.best.key
+
+
+def test_of_a_group_only_what_is_refused_is_asked_for_again(tmp_path, monkeypatch, nine_epochs):
+    """A limit that every other network exceeds: about as many are refused as are trained."""
+
+    def refuses(self: Meter, architecture: Architecture) -> str:
+        return "too slow" if int(architecture.key, 16) % 2 else ""
+
+    monkeypatch.setattr(Meter, "violation", refuses)
+    more = {"space": small_space(), "trials": 14, "fidelity": "hyperband", "history": None, "controller": "random"}
+    with Search(nas.load(data()), **more, storage=tmp_path / "h.db") as search:
+        assert len(list(search.run())) == 14
+        assert len(search._proposals.refused) < 40
+        keys = [record.key for record in search.records]
+    with Search(nas.load(data()), **more, storage=tmp_path / "cut.db") as search:
+        for _ in zip(range(9), search.run(), strict=False):
+            pass
+    with Search(nas.load(data()), **more, storage=tmp_path / "cut.db") as search:
+        assert [record.key for record in search.run()] == keys
+
+
+def test_every_other_group_seeks_smaller_networks_where_there_are_two_objectives(tmp_path, nine_epochs, monkeypatch):
+    caps = []
+    turn = Meter.turn
+
+    def noted(self: Meter, drawn: Iterable[Architecture]) -> None:
+        turn(self, drawn)
+        caps.append(self._cap < math.inf)
+
+    monkeypatch.setattr(Meter, "turn", noted)
+    hyperband(tmp_path / "h.db", controller="random", objectives=("score", "parameters"))
+    assert caps == [False, True, False, True, False]
 
 
 def test_rounds_are_those_of_the_paper():

@@ -55,14 +55,15 @@ class Proposals:
     ) -> list[Choices]:
         """Returns at most ``count`` candidates to train, none where the space has no more.
 
-        The controller is asked again after each that is known or refused. ``pending`` are keys under way, asked for
-        beside the others so that none is asked for twice; ``recorded`` are keys that count as new though they are
-        known, when a search is replayed. At ``until``, a ``time.monotonic()``, nothing more is asked for.
+        The controller is asked again, for what is missing, after each that is known or refused. ``pending`` are keys
+        under way, asked for beside the others so that none is asked for twice; ``recorded`` are keys that count as new
+        though they are known, when a search is replayed. At ``until``, a ``time.monotonic()``, nothing more is asked
+        for.
         """
         repeats = wider = 0
         found: dict[str, Choices] = {}
         while repeats < REPEATS and wider <= WIDER and time.monotonic() < until:
-            found, known = {}, None
+            known = None
             for choices in self.controller.ask(count + len(pending) + wider):
                 key = self._evaluator.key(choices)
                 if key in found or (key in pending and key not in recorded):

@@ -132,6 +132,7 @@ class Search:
         self._spec = controller
         self._done = self._late = False
         self._prepared = 0.0
+        self._begun: list[Choices] = []  # of a group that the end of an earlier call cut short
         self._histories = Histories(history, storage)
         try:
             with self._limit.preparing("the search was prepared", "fewer rows" if history is None else "history=None"):
@@ -230,9 +231,11 @@ class Search:
         own = {record.number: record for record in self._own if record.purpose == "screen"}
         self._limit.less(sum(record.outcome.cost.seconds for record in self._own) / self.workers)
         while (number := len(self.records)) in own and number < self.trials:
-            last = min(number + self._stopping.rounds.at(number)[1], self.trials)
-            group = [own[n] for n in takewhile(own.__contains__, range(number, last))]
-            self._asked(number, len(group), recorded={self._evaluator.key(record.choices) for record in group})
+            size = min(self._stopping.rounds.at(number)[1], self.trials - number)
+            group = [own[n] for n in takewhile(own.__contains__, range(number, number + size))]
+            keys = {self._evaluator.key(record.choices) for record in group}
+            asked = self._asked(size, recorded=keys)
+            self._begun = [c for c in asked if self._evaluator.key(c) not in keys][: size - len(group)]
             self._tell(group)
             yield from group
 
@@ -272,19 +275,19 @@ class Search:
     def _next_group(self, number: int, pending: Sequence[str], until: float) -> Group | None:
         """What is trained as trial ``number`` and those after it, None where space or time is at its end."""
         size = min(self._stopping.rounds.at(number)[1], self.trials - number)
-        choices = self._asked(number, size, pending, until=until)
+        choices, self._begun = self._begun, []
+        choices = choices or self._asked(size, pending, until=until)
         return self._evaluator.group(choices, self._stopping.pruner(number, len(choices))) if choices else None
 
     def _asked(
         self,
-        number: int,
         count: int,
         pending: Collection[str] = (),
         recorded: Collection[str] = (),
         until: float = math.inf,
     ) -> list[Choices]:
-        """The candidates for trial ``number`` and those after it; what is known of others is told on the way."""
-        self._meter.turn(number, self._architectures())
+        """The candidates that are trained next; what is known of others is told on the way."""
+        self._meter.turn(self._architectures())
         before = len(self._proposals.hits)
         choices = self._proposals.next(count, pending, recorded, until)
         self._stopping.tell([hit for hit in self._proposals.hits[before:] if hit.search != self.name])
