@@ -42,6 +42,15 @@ def test_fewer_rows_than_a_batch(rows: int):
     assert outcomes(blobs(), Split(np.arange(100), np.arange(100, 101)))[0].status == "complete"
 
 
+def test_a_batch_larger_than_the_data_is_all_of_it():
+    fold = Fold(blobs(), np.arange(60), np.arange(300, 400))
+    large, whole = (begin(MLP, fold, Budget(2), 0, batch=rows) for rows in (128, 60))
+    learn.advance([large], 2)
+    learn.advance([whole], 2)
+    assert large.state.curve == whole.state.curve
+    assert len(whole.state.curve) == 2
+
+
 def test_a_class_that_training_never_sees():
     data = blobs()
     seen = np.flatnonzero(data.y != 2)

@@ -125,7 +125,7 @@ class Training:
         task: Loss and score.
         budget: Epochs.
         seed: Of the order of the batches and of dropout.
-        batch: Rows of one step, by default ``batch_size(len(rows))``.
+        batch: Rows of one step, by default ``batch_size(len(rows))``; all where there are fewer.
         bfloat16: Whether forward passes run under autocast.
         judge: Scores what the network says of the watched rows, higher is better, in place of the task's score.
     """
@@ -149,7 +149,7 @@ class Training:
         self.watched = None if budget.stop_epoch is not None else watched
         self.recipe, self.task, self.budget, self.seed, self.bfloat16 = recipe, task, budget, seed, bfloat16
         self.judge = judge
-        self.batch = batch or batch_size(len(rows))
+        self.batch = min(batch or batch_size(len(rows)), len(rows))
         aligned = self.batch % 16 == 0 or rows.y.device.type != "cpu"
         self.can_stack = aligned and rows.preprocess is None and can_stack(network)
         self.state = State(Moving.of(network, recipe), tuple(buffer.clone() for buffer in network.buffers()))
