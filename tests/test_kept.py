@@ -231,6 +231,8 @@ HARMS: dict[str, Callable[[dict[str, Any]], object]] = {
     "a part less": lambda w: w.pop("content"),
     "a time that is a number": lambda w: w.update(created=20260101),
     "a number for a part": lambda w: w.update(part=7),
+    "trainings on nothing": lambda w: w.update(examples=0),
+    "trainings on too much": lambda w: w.update(examples=10**400),
     "a score less": lambda w: w["scores"].pop(),
     "a score that is none": lambda w: w["scores"].__setitem__(3, math.nan),
     "a score in words": lambda w: w["scores"].__setitem__(3, "0.5"),

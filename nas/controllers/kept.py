@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nas.controllers.base import Problem
     from nas.record import PastDataset
 
-FORMAT = 1
+FORMAT = 2
 MOST_BYTES = 2**28  # of all files together, the latest: a record is about a hundred bytes
 SUFFIX = ".lessons"
 

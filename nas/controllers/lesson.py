@@ -26,6 +26,7 @@ _WORDS = {
     "rows": list,
     "content": str,
     "created": str,
+    "examples": int,
     "here": bool,
 }
 _VALUES = {str, int, float, bool, type(None)}
@@ -44,6 +45,7 @@ class Lesson:
         rows: [n] places of the trainings among the records of ``past``; none where ``choices`` were never trained.
         content: A digest of what was tried and what came out, whatever the dataset is called.
         created: When the last of it was trained, in ISO 8601.
+        examples: How thoroughly: rows times epochs of a training that was not stopped early.
         here: Whether it was trained in the space of the running search, or an earlier form of it.
         named: What was the best on fresh splits, and so was handed to the user; None where nothing was confirmed.
         group: Equal where two lessons describe the same data: datasets of one origin, or with common rows.
@@ -57,6 +59,7 @@ class Lesson:
     rows: tuple[int, ...]
     content: str
     created: str
+    examples: int
     here: bool = True
     named: Choices | None = None
     group: str = ""
@@ -109,6 +112,7 @@ class Lesson:
             "rows": list(self.rows),
             "content": self.content,
             "created": self.created,
+            "examples": self.examples,
             "here": self.here,
             "named": self.named,
         }
@@ -130,8 +134,16 @@ class Lesson:
         require({*map(type, rows)} <= {int}, "a place among the records is none")
         require(not rows or (min(rows) >= 0 and max(rows) < count_of(past)), "it has other records")
         require(named is None or _choices([[*named]], [[0, *named.values()]]) == (named,), "its winner is none")
-        content, created = data["content"], data["created"]
-        return cls("", data["part"], past, choices, scores, tuple(rows), content, created, data["here"], named)
+        require(0 < data["examples"] < 2**63, "its trainings saw nothing, or too much")
+        return cls(
+            name="",
+            past=past,
+            choices=choices,
+            scores=scores,
+            rows=tuple(rows),
+            named=named,
+            **{name: data[name] for name in ("part", "content", "created", "examples", "here")},
+        )
 
 
 def _choices(keys: Sequence[Sequence[str]], rows: Sequence[Sequence[Any]]) -> tuple[Choices, ...]:

@@ -136,7 +136,9 @@ def _lesson(part: str, past: PastDataset, group: Scored, space: SearchSpace, her
     rows = tuple(places[id(record)] for record in records)
     named = _named(past.records, records, choices)
     created = max(record.created for record in records)
-    return Lesson("", part, past, choices, scores[order], rows, _content(records, choices), created, here, named)
+    content, fidelity = _content(records, choices), _longest(records).fidelity
+    examples = fidelity.rows * fidelity.epochs
+    return Lesson("", part, past, choices, scores[order], rows, content, created, examples, here, named)
 
 
 def _named(every: Sequence[Record], records: Sequence[Record], choices: Sequence[Choices]) -> Choices | None:

@@ -14,12 +14,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import expit, logit
 
 from nas.controllers.beliefs import ROUGH, beliefs, learned_masses, main_directions, stacked
 from nas.controllers.elsewhere import translated
 from nas.controllers.lesson import Lesson
 from nas.controllers.lessons import ELSEWHERE, lessons
+from nas.controllers.noise import likely_noise
 from nas.controllers.resemblance import Resemblance, learn
 from nas.encoding import Steps
 from nas.surrogate import Belief, Hierarchy, Kernels, Smoothness
@@ -190,7 +190,7 @@ def fit(problem: Problem, seed: int = 0) -> Prior:
     if not taught:
         return empty
     hierarchy = _hierarchy(taught, columns, seed)
-    patternless = _patternless(hierarchy)
+    patternless = _patternless(taught, hierarchy)
     if patternless:
         ignored |= {taught[t].name: "scores without a pattern" for t in patternless}
         taught = [lesson for t, lesson in enumerate(taught) if t not in patternless]
@@ -247,19 +247,11 @@ def _hierarchy(taught: Sequence[Lesson], columns: Steps, seed: int) -> Hierarchy
     return Hierarchy.of(C, z, owner, group, smoothness)
 
 
-def _patternless(hierarchy: Hierarchy) -> set[int]:
-    """Lessons whose scores are likelier noise than a task like the others: shuffled, or junk. The short ones pass.
-
-    How probable noise is beforehand is learned from all that are judged (empirical Bayes: EM, under Beta(2, 2)): where
-    most are noise, the rest must show more of a pattern; where few are, less will do.
-    """
+def _patternless(taught: Sequence[Lesson], hierarchy: Hierarchy) -> set[int]:
+    """Lessons whose scores are likelier noise than a task like the others: shuffled, or junk. The short ones pass."""
     judged = np.flatnonzero(np.bincount(hierarchy.owner, minlength=hierarchy.tasks) >= JUDGED)
-    odds = hierarchy.evidence()[judged]
-    prior = 0.0
-    for _ in range(50):  # of expectation-maximisation
-        p = (expit(odds + prior).sum() + 1.0) / (len(judged) + 2.0)
-        prior = float(logit(p))
-    return set(judged[odds + prior < 0].tolist())
+    examples = np.array([lesson.examples for lesson in taught], dtype=float)[judged]
+    return set(judged[likely_noise(hierarchy.evidence()[judged], examples)].tolist())
 
 
 def _kernels(columns: Steps, smoothness: Sequence[Smoothness]) -> Kernels:
