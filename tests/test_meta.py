@@ -12,6 +12,7 @@ from scipy.stats import norm
 
 from nas.controllers import Controller, Problem, create
 from nas.controllers.beliefs import EXPECTED
+from nas.controllers.candidates import Group
 from nas.controllers.lessons import lessons
 from nas.controllers.meta import MetaController
 from nas.controllers.prior import fit
@@ -219,6 +220,38 @@ def test_asking_for_more_begins_with_what_fewer_would_be() -> None:
     space = small_space()
     controller = MetaController(Problem(space, past=toy_history(space)), pool=60)
     assert controller.ask(4)[:2] == controller.ask(2)
+
+
+def test_suggestions_are_what_history_expects_most_of() -> None:
+    """Before anything is trained there is nothing to test history by; after four trainings of its half there is."""
+    space = small_space()
+    controller = MetaController(Problem(space, past=toy_history(space, records=40)), pool=60)
+    asked = controller.ask(8)
+    expected = controller._foretold(Group.of([*asked, *controller._pool.fixed.choices], controller._expectation))
+    assert (expected[:8] > np.median(expected[8:])).all()
+    controller.tell([record(space, choices, 0.5, number) for number, choices in enumerate(asked[:4])])
+    (test,) = controller.ask()
+    assert controller._foretold(Group.of([test], controller._expectation)) < np.median(expected[8:])
+
+
+def test_a_space_whose_networks_are_all_known_is_asked_quickly() -> None:
+    """All 256 choices compute the same: each is looked at once, not at every ask."""
+    space = SearchSpace("same")
+    space.add_input("x")
+    space.add_output("y")
+    for number in range(4):
+        space.add_node(f"n{number}", Choice("relu", "tanh", "silu", "mish"))
+    space.add_node("z", "zero")
+    for source, target in (("x", "n0"), ("n0", "n1"), ("n1", "n2"), ("n2", "n3"), ("n3", "z"), ("z", "y")):
+        space.add_edge(source, target)
+    space.add_edge("x", "y")
+    controller, built = MetaController(Problem(space)), []
+    architecture = space.architecture
+    space.architecture = lambda choices: (built.append(choices), architecture(choices))[1]  # type: ignore[method-assign]
+    for number in range(4):
+        (choices,) = controller.ask()
+        controller.tell([record(space, choices, 1.0, number)])
+    assert len(built) < 256 + 20
 
 
 def test_what_a_dataset_is_like_decides_where_it_matters() -> None:

@@ -79,6 +79,7 @@ class MetaController:
         self._told = Told()
         self._inside: list[Record] = []  # of those told, what the space has
         self._computed: set[Identity] = set()
+        self._repeats: set[Identity] = set()  # choices that were found to compute what was computed
 
     def ask(self, count: int = 1) -> list[Choices]:
         rng = generator(self._problem, len(self._told))
@@ -180,12 +181,16 @@ class MetaController:
         while free.any():
             if not len(worth):
                 worth, parts = self._worth(number, group, seen, free, rng)
+                free &= self._pool.free(group, self._repeats)
+                continue
             row = int(np.argmax(np.where(free, worth, -np.inf)))
             free[row] = False
             key = computation(space.architecture(group.choices[row]), space.settings(group.choices[row]))
             if key not in computed and space.allows(group.choices[row]):
                 computed.add(key)
                 return row, parts
+            if key in self._computed:
+                self._repeats.add(identity(group.choices[row]))
         return None, parts
 
     def _worth(
@@ -225,7 +230,7 @@ class MetaController:
         the other half, drawn at random, is what history that is right survives and history that misleads does not.
         """
         known = self._expectation.same  # history of these very rows needs no test
-        if not self._expectation.tasks or known or len(seen.z) < UNTESTED:
+        if not self._expectation.tasks or known or len(self._seen.z) < UNTESTED:
             return np.zeros(len(group), dtype=bool)
         foretold = self._foretold(group)
         middle = float(np.median(foretold))
