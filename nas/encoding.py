@@ -86,7 +86,8 @@ class Steps:
     An unordered decision has one column a value, [x = value]; so has one of two numbers. Any other ordered decision has
     one a step, [x > number]: between all its values where they are few, else at 16 even levels of its own scale. A
     decision not taken is 0 in all its columns. Values that only ``also`` (an older form of the space, say) has got
-    columns too, so that what is no longer offered is not mistaken for something else.
+    columns too, so that what is no longer offered is not mistaken for something else; where only words are offered,
+    only words.
 
     Attributes:
         paths: [d] the decision of each column.
@@ -104,10 +105,11 @@ class Steps:
     def of(cls, domains: Mapping[str, Domain], also: Iterable[Mapping[str, Value]] = ()) -> Steps:
         """Returns the columns for ``domains`` and what is met elsewhere; decisions no longer asked are left out."""
         alike: dict[object, dict[tuple[str, Value], Value]] = {}  # what decisions between the same values have met
-        met = {path: alike.setdefault(_offer(path, domain), {}) for path, domain in domains.items()}
+        offers = {path: _offer(path, domain) for path, domain in domains.items()}
+        met = {path: alike.setdefault(offer, {}) for path, offer in offers.items()}
         for choices in also:
             for path, value in choices.items():
-                if path in met:
+                if path in met and (offers[path] == path or isinstance(value, str)):
                     met[path][type(value).__name__, value] = value
         found: list[tuple[str, Value, bool]] = []
         for path, domain in domains.items():
@@ -129,10 +131,10 @@ class Steps:
 
     @property
     def counts(self) -> np.ndarray:
-        """[d, v] by which columns become the shares of decisions that took each of v values, wherever they stand.
+        """[d, q] by which columns become the shares of decisions that took each of q words, wherever they stand.
 
-        Counted together are decisions between the same words (names of operations, as a rule), where there are several;
-        v may be 0. Numbers and flags mean something else in every place.
+        Counted together are decisions between the same words (names of operations, as a rule; those that history knows
+        included), where there are several; q may be 0. Numbers and flags mean something else in every place.
         """
         places: dict[str, dict[Value, int]] = defaultdict(dict)
         for column, (path, value) in enumerate(zip(self.paths, self.values, strict=True)):

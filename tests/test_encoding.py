@@ -314,6 +314,6 @@ def test_where_no_two_decisions_offer_the_same_nothing_is_counted(domains: dict[
 def test_what_only_history_knows_of_one_decision_leaves_the_others_counted_with_it() -> None:
     domains = {p: Choice("relu", "tanh") for p in "ab"}
     old = [{"a": "warp", "b": "relu"}, {"a": "relu", "b": "jump"}]
-    columns = Steps.of(domains, old)
+    columns = Steps.of(domains, [*old, {"a": None, "b": 3}])
     shares = [[0.5, 0.0, 0.5, 0.0], [0.5, 0.0, 0.0, 0.5]]  # of relu, tanh, warp, jump
     np.testing.assert_allclose(columns.encode(old) @ columns.counts, shares)

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from nas.controllers import Explanation, Problem
 from nas.controllers.account import about_likeness
 from nas.controllers.beliefs import EXPECTED, beliefs, kinds
-from nas.controllers.elsewhere import MOST_LESSONS
+from nas.controllers.elsewhere import MOST_LESSONS, _Asked
 from nas.controllers.lessons import lessons
 from nas.controllers.meta import MetaController
+from nas.controllers.noise import likely_noise
 from nas.controllers.prior import Prior, fit
 from nas.controllers.resemblance import FEWEST_DATASETS, Resemblance, placed
 from nas.errors import HistoryError
@@ -125,6 +126,35 @@ def test_lessons_that_are_noise_by_chance_alone_are_judged_by_the_others() -> No
     noisy = [[(c, toy_score(c) + 2.5 * size * rng.normal()) for c in sampled(space, 40, 40 + i)] for i in range(4)]
     past = tuple(past_dataset(space, f"search {i}", tried) for i, tried in enumerate([*good, *noisy]))
     assert len(fit(Problem(space, past=past)).lessons) >= 8
+
+
+def test_noise_among_short_trainings_makes_short_trainings_suspect() -> None:
+    """Three of thirty lessons are a little likelier noise: believed as the others are, unless they alone were short."""
+    rng = np.random.default_rng(0)
+    evidence = np.concatenate([rng.normal(9.0, 3.0, size=27), [-1.0, -1.5, -2.0]])
+    long = np.full(30, 1e5)
+    assert not likely_noise(evidence, long).any()
+    short = np.concatenate([long[:27], [200.0] * 3])
+    assert np.flatnonzero(likely_noise(evidence, short)).tolist() == [27, 28, 29]
+    assert not likely_noise(evidence, short[::-1]).any(), "what is short and has a pattern is none"
+    assert not likely_noise(evidence[:0], long[:0]).any()
+
+
+@given(st.lists(st.tuples(st.floats(-30, 30), st.floats(1, 1e9)), min_size=1, max_size=8))
+def test_what_is_noise_is_what_the_likeliest_prior_says(lessons: list[tuple[float, float]]) -> None:
+    """It is what the best a and b of a fine grid say, where these stand out."""
+    evidence, examples = np.array(lessons).T
+    longer = np.log10(examples) - np.median(np.log10(examples))
+    a, b = np.meshgrid(np.linspace(-6, 6, 241), np.linspace(-4, 4, 161), indexing="ij")
+    p = 1 / (1 + np.exp(-(a[..., None] + b[..., None] * longer)))
+    share = 1 / (1 + np.exp(-a))
+    posterior = np.log(p * np.exp(evidence) + 1 - p).sum(-1) + np.log(share * (1 - share)) - b**2 / 2
+    best = np.unravel_index(np.argmax(posterior), posterior.shape)
+    odds = evidence + a[best] + b[best] * longer
+    clear = np.abs(odds) > 0.5
+    second = posterior[np.abs(a - a[best]) + np.abs(b - b[best]) > 1.0].max()
+    if posterior[best] - second > 0.2:  # one summit
+        np.testing.assert_array_equal(likely_noise(evidence, examples)[clear], odds[clear] < 0)
 
 
 @pytest.mark.parametrize(
@@ -237,8 +267,16 @@ def test_of_many_datasets_of_other_spaces_those_not_heard_are_told_why() -> None
     past = tuple(past_dataset(old, f"d{i}", each) for i, each in enumerate(tried))
     prior = fit(Problem(small_space("new"), past=past))
     assert prior.ignored == {
-        "d0": "another search space, and 8 others of such have more in common with this one, or more trainings"
+        "d0": "another search space, and 8 others of such, that share as much with this one or more, are heard"
     }
+
+
+def test_words_of_values_are_something_in_common() -> None:
+    """Decisions of other names and values, whose values share a word with those here."""
+    asked = _Asked(small_space(), 0)
+    assert asked.shared([{"c": "mish_2d"}]) == 1
+    assert asked.shared([{"c": "warp_2d"}, {"d": 3.0}]) == 0
+    assert asked.shared([{"b": "mish"}]) == 2, "the decision with its value, and the word"
 
 
 def test_of_other_spaces_those_with_most_in_common_are_heard() -> None:

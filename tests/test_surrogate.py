@@ -60,7 +60,7 @@ def test_correlation_is_the_weighted_number_of_disagreements() -> None:
 
 @pytest.mark.parametrize("kind", [np.float64, np.float32])
 @pytest.mark.parametrize("others", [0, 2])
-@pytest.mark.parametrize("tau", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("tau", [0.5, 1.0, 2.0, 3.0])
 def test_some_columns_are_alike_by_how_often_each_value_was_taken(kind: type, others: int, tau: float) -> None:
     """Two decisions of three values each, and ``others``, which are no part of what is counted."""
     A, B, theta = binary(4, 6 + others), binary(9, 6 + others, seed=1), np.arange(1.0, 7.0 + others) / 4
@@ -264,6 +264,16 @@ def test_predictions_are_the_dense_conditionals_averaged_over_the_scale() -> Non
             np.testing.assert_allclose(part.deviation(asked, seen, slope) ** 2, total, rtol=1e-6)
 
 
+def test_kernels_are_those_of_each_theta_with_every_tau() -> None:
+    A, B = binary(4), binary(9, seed=1)
+    thetas, taus = [np.full(6, 0.1), np.arange(6.0) / 4], [0.5, 2.0]
+    counts = np.concatenate([np.tile(np.eye(2) / 2, (2, 1)), np.zeros((2, 2))])
+    found = Kernels(thetas, counts, taus)
+    assert len(found) == 4
+    each = [Kernels([theta], counts, [tau])(A, B)[0] for theta in thetas for tau in taus]
+    np.testing.assert_array_equal(found(A, B), each)
+
+
 @pytest.mark.parametrize("tau", ROUGH)
 def test_every_roughness_of_a_kernel_that_counts_is_a_covariance(tau: float) -> None:
     """All 256 candidates of a cell, the columns of very different weights: history teaches such."""
@@ -286,8 +296,10 @@ def test_every_roughness_of_a_kernel_that_counts_is_a_covariance(tau: float) -> 
 
 def test_what_history_had_already_is_no_evidence_for_it() -> None:
     seen, _, beliefs = problem()
-    half = Observations(seen.at, seen.z, seen.v, np.arange(len(seen)) < 3)
-    weights = {(p.belief.name, p.kernel): p.weight for p in posterior(beliefs, half.evidence)}
+    half = Observations(seen.at, seen.z, seen.v, np.arange(len(seen)) % 2 == 0)
+    k, means, D = seen.at.k[:, ::2, ::2], seen.at.means[:, ::2], seen.at.D[:, ::2]
+    told = Observations(Candidates(k, means, D), seen.z[::2], seen.v[::2], half.counted[::2])
+    weights = {(p.belief.name, p.kernel): p.weight for p in posterior(beliefs, told)}
     for part in posterior(beliefs, half):
         assert len(part.by_z) == len(seen), "it is conditioned on all"
     assert {(p.belief.name, p.kernel): p.weight for p in posterior(beliefs, half)} == pytest.approx(weights)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from nas.controllers.lesson import Lesson
     from nas.space import Choices, SearchSpace
 
-MOST_LESSONS = 8  # those that share most words, of such with the most trainings
+MOST_LESSONS = 8  # those that share most, of such with the most trainings
 MOST_RECORDS = 250  # of each
 ASKED = 300  # random candidates of this space
 FEWEST_COLUMNS = 3  # in common, that differ between candidates on both sides
@@ -47,7 +47,7 @@ def translated(away: Sequence[Lesson], problem: Problem, seed: int) -> tuple[lis
     """
     asked, kept = _Asked(problem.space, seed), Kept(problem)
     order = sorted(away, key=lambda lesson: (-asked.shared(lesson.choices), -len(lesson)))
-    others = f"{ELSEWHERE}, and {MOST_LESSONS} others of such have more in common with this one, or more trainings"
+    others = f"{ELSEWHERE}, and {MOST_LESSONS} others of such, that share as much with this one or more, are heard"
     ignored = {lesson.name: others for lesson in order[MOST_LESSONS:]}
     found: list[Lesson] = []
     for lesson in order[:MOST_LESSONS]:

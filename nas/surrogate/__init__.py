@@ -7,9 +7,10 @@ Symbols, the same in all files
     C       [m, d]   columns of candidates, each 0 or 1
     theta   [d]      weight of every column
     k                correlation exp(-tau d), d = sum_c theta_c |C_c - C'_c|, in [0, 1]; online, where several decisions
-                     offer the same words, lambda exp(-tau |u - u'|^2) + (1 - lambda) exp(-tau d) of their columns, u
-                     [v] the shares of them that took each value, times exp(-tau d) of all others
-    tau              roughness: 1 offline; online a k for each of several
+                     offer the same words, lambda exp(-tau |u - u'|^2) + (1 - lambda) exp(-tau d) of their columns,
+                     times exp(-tau d) of all others
+    u       [q]      shares of those decisions that took each of q words
+    lambda, tau      weight of u; roughness: 1 offline, online a k for each of several
     N, T             records of all past tasks, past tasks; n: evaluations of the running search
     z       [N], [n] normal scores of past records; squashed scores of the running search
     v       [n]      known noise variances of z (squared standard errors)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 # lambda: what an operation costs, and much of what it is worth, is the same wherever it stands.
-# The best of .27, .5 and .7 on TransNAS-Bench-101 and NAS-Bench-201.
+# It was the best of .27, .5 and .7 on TransNAS-Bench-101 and NAS-Bench-201.
 COUNTED = 0.7
 
 
@@ -20,7 +20,7 @@ class Kernels:
 
     Attributes:
         thetas: [d] each, weights of the columns.
-        counts: [d, v] by which some of the columns become the shares u of decisions that took each value; v may be 0.
+        counts: [d, q] by which some of the columns become the shares u of decisions that took each word; q may be 0.
         taus: Roughnesses: by how much all distances are multiplied.
     """
 
