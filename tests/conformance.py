@@ -70,6 +70,22 @@ def small_space(name: str = "small") -> SearchSpace:
     return space
 
 
+def grown(
+    name: str = "small", activations: tuple[str, ...] = ("relu", "mish", "tanh"), top: float = 1e-1
+) -> SearchSpace:
+    """Returns a form of ``small_space`` with other operations or a wider range; with the wider one a setting more."""
+    space = SearchSpace(name)
+    space.add_input("x")
+    space.add_output("y")
+    space.add_node("b", Choice(*activations))
+    space.add_edge("x", "b")
+    space.add_edge("b", "y")
+    space.add_setting("learning_rate", Float(1e-3, top, log=True))
+    if top > 0.1:
+        space.add_setting("dropout", Choice(0.0, 0.1, 0.2))
+    return space
+
+
 def tiny_space(name: str = "tiny") -> SearchSpace:
     """Returns a space of six choices."""
     space = SearchSpace(name)

@@ -27,7 +27,8 @@ STRENGTH = 4.0  # families of prior opinion against what history says about itse
 DIRECTED = 16  # directions in which tasks deviate, at most
 EPISODE = 20  # records of a past task that stand for a search of it
 EPISODES = 120  # at most
-_TAUGHT, _ROUGHEST, _USUAL = (0, 1, 2), (2,), (3, 4, 5)
+_TAUGHT, _USUAL = tuple(range(len(ROUGH))), tuple(range(len(ROUGH), 2 * len(ROUGH)))  # places of kernels
+_ROUGHEST = _TAUGHT[-1:]
 
 
 def kinds() -> dict[str, float]:
