@@ -12,7 +12,6 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -123,7 +122,6 @@ class Meter:
         self._counted: dict[str, int] = {}
         self._known: dict[str, Footprint] = {}
         self._cap = math.inf
-        self._turns = count()
 
     def check(self, drawn: Iterable[Architecture]) -> None:
         """Refuses limits that none of ``drawn``, architectures of the space, comes near.
@@ -154,9 +152,9 @@ class Meter:
                 f"than max_latency, {self._goals.max_latency:.3g}; allow more, or search a space with fewer operations."
             )
 
-    def turn(self, drawn: Iterable[Architecture]) -> None:
-        """Sets the cap of the candidates asked for next; ``drawn`` are random ones, looked at where there is a cap."""
-        number, self._cap = next(self._turns), math.inf
+    def turn(self, number: int, drawn: Iterable[Architecture]) -> None:
+        """Sets the cap of trial ``number``; ``drawn`` are random architectures, looked at where there is a cap."""
+        self._cap = math.inf
         if len(self._goals.objectives) > 1 and number % 2:
             counts = np.log(sorted(max(1, self._parameters(a)) for a in drawn))
             self._cap = float(np.exp(np.quantile(counts, (0.5 + number * GOLDEN) % 1)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import subprocess
@@ -10,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -295,19 +294,6 @@ def test_of_a_group_only_what_is_refused_is_asked_for_again(tmp_path, monkeypatc
             pass
     with Search(nas.load(data()), **more, storage=tmp_path / "cut.db") as search:
         assert [record.key for record in search.run()] == keys
-
-
-def test_every_other_group_seeks_smaller_networks_where_there_are_two_objectives(tmp_path, nine_epochs, monkeypatch):
-    caps = []
-    turn = Meter.turn
-
-    def noted(self: Meter, drawn: Iterable[Architecture]) -> None:
-        turn(self, drawn)
-        caps.append(self._cap < math.inf)
-
-    monkeypatch.setattr(Meter, "turn", noted)
-    hyperband(tmp_path / "h.db", controller="random", objectives=("score", "parameters"))
-    assert caps == [False, True, False, True, False]
 
 
 def test_rounds_are_those_of_the_paper():

@@ -234,7 +234,7 @@ class Search:
             size = min(self._stopping.rounds.at(number)[1], self.trials - number)
             group = [own[n] for n in takewhile(own.__contains__, range(number, number + size))]
             keys = {self._evaluator.key(record.choices) for record in group}
-            asked = self._asked(size, recorded=keys)
+            asked = self._asked(number, size, recorded=keys)
             self._begun = [c for c in asked if self._evaluator.key(c) not in keys][: size - len(group)]
             self._tell(group)
             yield from group
@@ -276,18 +276,19 @@ class Search:
         """What is trained as trial ``number`` and those after it, None where space or time is at its end."""
         size = min(self._stopping.rounds.at(number)[1], self.trials - number)
         choices, self._begun = self._begun, []
-        choices = choices or self._asked(size, pending, until=until)
+        choices = choices or self._asked(number, size, pending, until=until)
         return self._evaluator.group(choices, self._stopping.pruner(number, len(choices))) if choices else None
 
     def _asked(
         self,
+        number: int,
         count: int,
         pending: Collection[str] = (),
         recorded: Collection[str] = (),
         until: float = math.inf,
     ) -> list[Choices]:
-        """The candidates that are trained next; what is known of others is told on the way."""
-        self._meter.turn(self._architectures())
+        """The candidates for trial ``number`` and those after it; what is known of others is told on the way."""
+        self._meter.turn(number, self._architectures())
         before = len(self._proposals.hits)
         choices = self._proposals.next(count, pending, recorded, until)
         self._stopping.tell([hit for hit in self._proposals.hits[before:] if hit.search != self.name])
