@@ -49,12 +49,12 @@ class Bracket:
     rungs: tuple[int, ...]
     epochs: int
 
-    @property
-    def pruner(self) -> Halving | None:
-        """What stops candidates at the rungs."""
+    def pruner(self, passed: int = 0) -> Halving | None:
+        """Returns what stops candidates at the rungs, but at those up to epoch ``passed``."""
         from nas.training import Halving
 
-        return Halving(FACTOR, self.rungs[0]) if self.rungs else None
+        rungs = [rung for rung in self.rungs if rung > passed]
+        return Halving(FACTOR, rungs[0]) if rungs else None
 
     @property
     def share(self) -> float:

@@ -77,7 +77,7 @@ def test_of_many_datasets_of_other_spaces_those_not_heard_are_told_why() -> None
     past = tuple(past_dataset(old, f"d{i}", each) for i, each in enumerate(tried))
     prior = fit(Problem(small_space("new"), past=past))
     assert prior.ignored == {
-        "d0": "another search space, and 8 others of such, that share as much with this one or more, are heard"
+        "d0": "another search space: 8 datasets of such, with no less in common, are heard already"
     }
 
 
@@ -100,3 +100,28 @@ def test_of_other_spaces_those_with_most_in_common_are_heard() -> None:
     prior = fit(Problem(small_space("new"), past=(*large, own)))
     assert "own" in [lesson.name for lesson in prior.lessons]
     assert len(prior.ignored) == 1
+
+
+def test_who_has_words_in_common_but_nothing_to_say_keeps_nobody_from_being_heard() -> None:
+    """Datasets whose trainings differ in what this space does not have, and one that differs in what it has."""
+    new, old = small_space("new"), grown("old")
+    odd = grown("odd")
+    odd.add_setting("momentum", Float(0.0, 1.0))
+    usual, rng = odd.default(), np.random.default_rng(0)
+    silent = [
+        past_dataset(odd, f"d{i}", [({**usual, "settings.momentum": m}, m) for m in rng.random(12).tolist()])
+        for i in range(MOST_LESSONS)
+    ]
+    own = past_dataset(old, "own", [(c, toy_score(c)) for c in sampled(old, 30)])
+    prior = fit(Problem(new, past=(*silent, own)))
+    assert [lesson.name for lesson in prior.lessons] == ["own"]
+    assert set(prior.ignored.values()) == {"another search space, with nothing in common"}
+
+
+def test_noise_of_other_spaces_is_not_heard() -> None:
+    old, rng = grown("old"), np.random.default_rng(0)
+    true = past_dataset(old, "true", [(c, toy_score(c)) for c in sampled(old, 60)])
+    junk = [past_dataset(old, f"junk{i}", [(c, float(rng.normal())) for c in sampled(old, 60, i)]) for i in range(3)]
+    prior = fit(Problem(small_space("new"), past=(true, *junk)))
+    assert [lesson.name for lesson in prior.lessons] == ["true"]
+    assert prior.ignored == {f"junk{i}": "another search space, scores without a pattern" for i in range(3)}

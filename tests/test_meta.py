@@ -7,14 +7,23 @@ from functools import cache
 
 import numpy as np
 import pytest
-from conformance import ControllerConformance, key, past_dataset, record, small_space, tiny_space, toy_history
+from conformance import (
+    ControllerConformance,
+    key,
+    past_dataset,
+    record,
+    small_space,
+    tiny_space,
+    toy_history,
+    toy_score,
+)
 from scipy.stats import norm
 
 from nas.controllers import Controller, Problem, create
 from nas.controllers.beliefs import EXPECTED
 from nas.controllers.candidates import Group
 from nas.controllers.lessons import lessons
-from nas.controllers.meta import MetaController
+from nas.controllers.meta import UNTESTED, MetaController
 from nas.controllers.prior import fit
 from nas.controllers.resemblance import FEWEST_DATASETS
 from nas.record import Fidelity, Outcome, PastDataset, Record
@@ -214,6 +223,32 @@ def test_what_was_tried_in_one_place_tells_of_the_same_operations_in_another() -
 def test_without_history_the_default_comes_first() -> None:
     space = small_space()
     assert MetaController(Problem(space), pool=60).ask()[0] == space.default()
+
+
+def test_what_is_under_way_is_not_drawn_anew() -> None:
+    """While the test of history, or a random start, is trained by one worker, another gets something else."""
+    space = small_space()
+    controller = MetaController(Problem(space, past=toy_history(space, records=40)), pool=60)
+
+    def unlikely(choices: Choices) -> bool:
+        expected = [Group.of(some, controller._expectation).means[EXPECTED] for some in ([choices], pool)]
+        return bool(expected[0][0] < np.median(expected[1]))
+
+    pool = controller._pool.fixed.choices
+    liked = controller.ask(UNTESTED + 1)
+    for number, choices in enumerate(liked[:UNTESTED]):
+        assert not unlikely(controller.ask()[0])
+        controller.tell([record(space, choices, toy_score(choices), number)])
+    (test,) = controller.ask()
+    assert unlikely(test)
+    controller.tell([record(space, liked[-1], toy_score(liked[-1]), UNTESTED)])
+    assert controller.ask() == [test]
+    controller.tell([record(space, test, toy_score(test), UNTESTED + 1)])
+    assert not unlikely(controller.ask()[0])
+    cold = MetaController(Problem(tiny_space()))
+    start = cold.ask(3)
+    cold.tell([record(tiny_space(), start[0], 0.0)])
+    assert cold.ask(2) == start[1:]
 
 
 def test_asking_for_more_begins_with_what_fewer_would_be() -> None:

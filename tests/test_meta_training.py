@@ -198,6 +198,13 @@ def test_data_is_searched_twice_and_nothing_is_remembered(history: MetaDataset) 
     assert len(own) == 6
 
 
+def test_of_a_name_with_little_on_record_the_data_is_searched(history: MetaDataset) -> None:
+    little = [past_dataset(small_space(), name, [(small_space().default(), 1.0)]) for name in ("wine", "d0")]
+    with kept(":memory:", little) as own:
+        (found,) = nas.meta_test("wine", trials=2, space=small_space(), history=own)
+    assert (found.name, len(found.warm)) == ("wine", 2)
+
+
 def test_what_was_passed_is_checked_at_the_call(history: MetaDataset) -> None:
     """Nothing is iterated here."""
     with pytest.raises(SearchError, match="trials >= 2"):
@@ -208,6 +215,11 @@ def test_what_was_passed_is_checked_at_the_call(history: MetaDataset) -> None:
         nas.meta_test(space=3, history=history)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="no dataset on record is named 'd33'; did you mean 'd3'"):
         nas.meta_test("d33", history=history)
+    short = past_dataset(small_space(), "short", [(small_space().default(), 1.0)])
+    history.add_dataset(short.info)
+    history.append(short.records)
+    with pytest.raises(DataError, match="needs 20 candidates, some better than the median, but 'short' has less"):
+        nas.meta_test("short", "d1", space=small_space(), history=history)
     with pytest.raises(DataError, match="no file, folder or bundled dataset is named 'quite another'"):
         nas.meta_test("quite another", history=history)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from nas.controllers import Explanation, Problem
 from nas.controllers.account import about_likeness
-from nas.controllers.beliefs import ROUGH, SCRATCH, UNTAUGHT, beliefs, kinds
+from nas.controllers.beliefs import ROUGH, SCRATCH, TASK, UNTAUGHT, beliefs, kinds
 from nas.controllers.lessons import lessons
 from nas.controllers.meta import MetaController
 from nas.controllers.noise import likely_noise
@@ -70,6 +70,7 @@ def test_who_was_stopped_early_is_no_winner() -> None:
     past = PastDataset(past_dataset(space, "d", [], fingerprint="d").info, tuple(records))
     (lesson,), ignored = lessons(Problem(space, past=(past,)))
     assert not ignored
+    assert lesson.examples == 9 * 100, "rows times epochs of those trained to the end"
     assert list(lesson.choices) == tried
     assert favourite(Problem(space, past=(past,), dataset="d")) == tried[0]
 
@@ -154,6 +155,21 @@ def test_what_is_noise_is_what_the_likeliest_prior_says(lessons: list[tuple[floa
     second = posterior[np.abs(a - a[best]) + np.abs(b - b[best]) > 1.0].max()
     if posterior[best] - second > 0.2:  # one summit
         np.testing.assert_array_equal(likely_noise(evidence, examples)[clear], odds[clear] < 0)
+
+
+def test_how_much_length_tells_of_noise_is_limited_beforehand() -> None:
+    """Verdicts on histories of five lessons of 10 to 100,000 examples are those of a fine grid."""
+    a, b = np.meshgrid(np.linspace(-6, 6, 241), np.linspace(-4, 4, 161), indexing="ij")
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        evidence, longer = rng.normal(0.0, 3.0, 5), np.linspace(-2.0, 2.0, 5)
+        odds = a[..., None] + b[..., None] * longer
+        p = 1 / (1 + np.exp(-odds))
+        prior = -a - 2 * np.log1p(np.exp(-a)) - b**2 / 2
+        best = np.argmax(np.log(p * np.exp(evidence) + 1 - p).sum(-1) + prior)
+        said = evidence + odds.reshape(-1, 5)[best]
+        clear = np.abs(said) > 0.1
+        np.testing.assert_array_equal(likely_noise(evidence, 10 ** (3 + longer))[clear], said[clear] < 0)
 
 
 @pytest.mark.parametrize(
@@ -357,6 +373,9 @@ def test_own_trainings_are_believed_with_what_history_taught_of_columns_and_with
     for name, theta in ((SCRATCH, prior.smoothness.theta), (UNTAUGHT, Smoothness.usual(prior.columns.base).theta)):
         found = prior.kernels(x, x)[list(told[name].kernels)]
         np.testing.assert_allclose(found, Kernels([theta], prior.columns.counts, ROUGH)(x, x))
+    (like,) = {b.kernels for b in prior.towards({}).beliefs if b.name == TASK}
+    roughest = Kernels([prior.smoothness.theta], prior.columns.counts, [max(ROUGH)])
+    np.testing.assert_allclose(prior.kernels(x, x)[list(like)], roughest(x, x))
 
 
 def test_history_that_contradicts_itself_is_believed_less() -> None:

@@ -271,10 +271,34 @@ def test_hyperband_cut_short_goes_on_with_those_that_were_under_way(tmp_path, mo
             search._limit.end = time.monotonic() + 4
             cut = list(search.run())
     assert [record.fidelity.epochs for record in cut] == [1] * 6
-    found, whole = (hyperband(tmp_path / name, trials=9, controller="random") for name in ("cut.db", "whole.db"))
+    found, whole = (hyperband(tmp_path / name, trials=14, controller="random") for name in ("cut.db", "whole.db"))
     assert [r.key for r in found.records[:6]] == [r.key for r in cut]
-    assert sorted(r.architecture.key for r in found.records) == sorted(r.architecture.key for r in whole.records)
+    assert sorted(r.key for r in found.records) == sorted(r.key for r in whole.records), "as many epochs each"
     assert found.best.key == whole.best.key
+
+
+def test_networks_measured_for_a_limit_before_an_earlier_call_ended_are_not_measured_past_the_end(
+    tmp_path, monkeypatch
+):
+    def refuses(self: Meter, architecture: Architecture) -> str:
+        measured.append(architecture)
+        if slowly:
+            time.sleep(0.2)
+        return "too slow" if int(architecture.key, 16) % 4 else ""
+
+    measured: list[Architecture] = []
+    slowly = False
+    monkeypatch.setattr(Meter, "violation", refuses)
+    more = {"space": small_space(), "fidelity": QUICK, "history": None, "storage": tmp_path / "h.db"}
+    with Search(nas.load(data()), **more, trials=6, controller="random") as search:
+        assert len(list(search.run())) == 6
+    before, slowly = len(measured), True
+    assert before > 12
+    measured.clear()
+    with Search(nas.load(data()), **more, trials=9, controller="random", seconds=1e6) as search:
+        search._limit.end = time.monotonic() + 1
+        assert len(list(search.run())) == 6
+    assert len(measured) < 8
 
 
 def test_of_a_group_only_what_is_refused_is_asked_for_again(tmp_path, monkeypatch, nine_epochs):

@@ -16,7 +16,7 @@ from nas.dataset import Dataset
 from nas.errors import SearchError
 from nas.operations import BUILTIN, Operation
 from nas.record import Fidelity
-from nas.training import Candidate, DivergedError, OutOfTimeError, fit, train
+from nas.training import Candidate, DivergedError, Halving, OutOfTimeError, fit, train
 from nas.training.faults import is_out_of_memory
 
 
@@ -127,6 +127,17 @@ def test_time_is_up_at_a_step():
     assert "epoch" in found.message
     with pytest.raises(OutOfTimeError):
         fit(Candidate(MLP), blobs(), np.arange(300), epochs=1000, seed=0, seconds=0.0)
+
+
+def test_who_was_in_time_for_a_rung_is_not_stopped_for_want_of_the_others():
+    """Three of four are quick, the time is over before the fourth gets to the rung: nothing is said of any."""
+    data = blobs()
+    candidates = [Candidate(chain(linear(width))) for width in (8, 16, 32)] + [Candidate(chain("slow"))]
+    slow = Operation("slow", 1, lambda shape: Slow(), lambda shape: shape)
+    known = {"operations": BUILTIN | {"slow": slow}, "pruner": Halving(2, 20), "seed": 0}
+    until = time.monotonic() + 2.5
+    found = train(candidates, data, data.splits(1, 0), Fidelity(40, 10**6, 1), until=until, **known)
+    assert [outcome.status for outcome in found] == ["timeout"] * 4
 
 
 class Slow(nn.Module):

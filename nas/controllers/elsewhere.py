@@ -22,7 +22,7 @@ from scipy.linalg import cho_solve
 from scipy.spatial.distance import cdist
 
 from nas.controllers.kept import Kept
-from nas.controllers.lessons import ELSEWHERE
+from nas.controllers.lessons import ELSEWHERE, JUDGED, PATTERNLESS
 from nas.encoding import matrix, space_free
 from nas.space import identity
 from nas.surrogate import normal_scores
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from nas.controllers.lesson import Lesson
     from nas.space import Choices, SearchSpace
 
-MOST_LESSONS = 8  # those that share most, of such with the most trainings
+MOST_LESSONS = 8  # those that share most; of equals, those with the most trainings
 MOST_RECORDS = 250  # of each
 ASKED = 300  # random candidates of this space
 FEWEST_COLUMNS = 3  # in common, that differ between candidates on both sides
@@ -47,10 +47,13 @@ def translated(away: Sequence[Lesson], problem: Problem, seed: int) -> tuple[lis
     """
     asked, kept = _Asked(problem.space, seed), Kept(problem)
     order = sorted(away, key=lambda lesson: (-asked.shared(lesson.choices), -len(lesson)))
-    others = f"{ELSEWHERE}, and {MOST_LESSONS} others of such, that share as much with this one or more, are heard"
-    ignored = {lesson.name: others for lesson in order[MOST_LESSONS:]}
+    enough = f"{ELSEWHERE}: {MOST_LESSONS} datasets of such, with no less in common, are heard already"
+    ignored: dict[str, str] = {}
     found: list[Lesson] = []
-    for lesson in order[:MOST_LESSONS]:
+    for lesson in order:
+        if len(found) >= MOST_LESSONS:
+            ignored[lesson.name] = enough
+            continue
         taught, reason = kept.of(lesson.past, f"told with seed {seed}: {lesson.part}", partial(_told, lesson, asked))
         found += [replace(each, name=lesson.name, group=lesson.group) for each in taught]
         if not taught:
@@ -86,9 +89,14 @@ class _Asked:
 def _told(lesson: Lesson, asked: _Asked) -> Lessons:
     """What a lesson expects of the candidates, as a lesson about them."""
     some = lesson.thinned(MOST_RECORDS)
-    expected = _expected([_row(r.architecture, r.settings, r.choices) for r in some.records], some.scores, asked.rows)
-    if expected is None:
+    common = _common([_row(r.architecture, r.settings, r.choices) for r in some.records], asked.rows)
+    if common is None:
         return [], f"{ELSEWHERE}, with nothing in common"
+    expected, better = _expected(*common, some.scores)
+    if np.ptp(expected) == 0:
+        return [], f"{ELSEWHERE}, where what both have in common made no difference"
+    if better <= 0 and len(some) >= JUDGED:
+        return [], f"{ELSEWHERE}, {PATTERNLESS}"
     order = np.argsort(-expected, kind="stable")
     choices = tuple(asked.choices[i] for i in order)
     return [replace(lesson, choices=choices, scores=normal_scores(expected)[order], rows=(), here=False)], ""
@@ -112,29 +120,30 @@ def words(name: object) -> list[str]:
     return re.findall(r"[^\W\d_]+|\d+(?:x\d+)*", name.lower()) if isinstance(name, str) else []
 
 
-def _expected(
-    past: Sequence[Mapping[str, float]], z: np.ndarray, asked: Sequence[Mapping[str, float]]
-) -> np.ndarray | None:
-    """Expected scores of ``asked``, None where too little is shared or they would all be the same."""
+def _common(
+    past: Sequence[Mapping[str, float]], asked: Sequence[Mapping[str, float]]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """What past [n, c] and asked [m, c] candidates share and what differs among both; None where that is too little."""
     names = sorted(set().union(*past) & set().union(*asked))
     if not names:
         return None
     A, _ = matrix(past, names)
     B, _ = matrix(asked, names)
     varied = (np.ptp(A, axis=0) > 0) & (np.ptp(B, axis=0) > 0)
-    if varied.sum() < FEWEST_COLUMNS:
-        return None
-    A, B = A[:, varied], B[:, varied]
+    return (A[:, varied], B[:, varied]) if varied.sum() >= FEWEST_COLUMNS else None
+
+
+def _expected(A: np.ndarray, B: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, float]:
+    """Scores [m] expected of B, given those of A, and log p(scores) - log p(scores | noise)."""
     scale = np.concatenate([A, B]).std(axis=0)
     own, across = cdist(A / scale, A / scale, "cityblock"), cdist(B / scale, A / scale, "cityblock")
     unit = float(np.median(own)) or 1.0
-    best: tuple[float, np.ndarray] | None = None
+    found: list[tuple[float, np.ndarray]] = []
     for length, noise in product((0.5, 1.0, 2.0, 4.0), (0.1, 0.3, 0.6)):
         K = (1.0 - noise) * np.exp(-own / (length * unit)) + noise * np.eye(len(z))
         L = np.linalg.cholesky(K)
         alpha = cho_solve((L, True), z, check_finite=False)
         log = -0.5 * float(z @ alpha) - float(np.log(np.diag(L)).sum())
-        if best is None or log > best[0]:
-            best = log, np.exp(-across / (length * unit)) @ alpha
-    assert best is not None
-    return best[1] if np.ptp(best[1]) > 0 else None
+        found.append((log, np.exp(-across / (length * unit)) @ alpha))
+    log, expected = max(found, key=lambda each: each[0])
+    return expected, log + 0.5 * float(z @ z)

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 FEWEST_RECORDS = 5  # of a past dataset, to be ranked
 FORMS = 3  # of one dataset, grown or cut down, that are listened to: the latest
+JUDGED = 25  # trainings from which on a lesson must show a pattern
 ELSEWHERE = "another search space"
+PATTERNLESS = "scores without a pattern"
 Scored: TypeAlias = "list[tuple[Record, float | None]]"  # trainings and what they came to, None where they diverged
 
 

@@ -79,7 +79,7 @@ class MetaController:
         self._told = Told()
         self._inside: list[Record] = []  # of those told, what the space has
         self._computed: set[Identity] = set()
-        self._repeats: set[Identity] = set()  # choices that were found to compute what was computed
+        self._repeats: set[Identity] = set()  # choices that were found not to be allowed, or to compute what others do
 
     def ask(self, count: int = 1) -> list[Choices]:
         rng = generator(self._problem, len(self._told))
@@ -189,8 +189,7 @@ class MetaController:
             if key not in computed and space.allows(group.choices[row]):
                 computed.add(key)
                 return row, parts
-            if key in self._computed:
-                self._repeats.add(identity(group.choices[row]))
+            self._repeats.add(identity(group.choices[row]))
         return None, parts
 
     def _worth(
@@ -198,14 +197,14 @@ class MetaController:
     ) -> tuple[np.ndarray, list[Part]]:
         """[m] how much each candidate is wanted next, ties at random, and the beliefs that say so."""
         if not self._expectation.tasks and number < RANDOM_START:
-            return self._start(group, number, rng), []
+            return self._start(group, number), []
         if not len(seen.z):
             return self._favour(group), []
         observed = self._observations(seen)
         parts = posterior(self._expectation.beliefs, observed)
         contrast = self._contrast(group, seen)
         if (contrast & free).any():
-            return contrast * rng.random(len(group)), parts
+            return contrast * generator(self._problem, UNTESTED).random(len(group)), parts  # while under way, the same
         worth = improvement(parts, observed, self._pool.seen_from(group, seen.group), free)
         return worth + 1e-12 * worth.max() * rng.random(len(worth)), parts
 
@@ -215,9 +214,9 @@ class MetaController:
         observed = self._observations(seen)
         return float(sum(part.weight * part.mean(at, observed)[0][0] for part in parts))
 
-    def _start(self, group: Group, number: int, rng: np.random.Generator) -> np.ndarray:
-        """The default, then random choices."""
-        worth = rng.random(len(group))
+    def _start(self, group: Group, number: int) -> np.ndarray:
+        """The default, then random choices, those of a number the same whenever they are asked for."""
+        worth = generator(self._problem, number).random(len(group))
         if number == 0:
             default = identity(self._problem.space.default())
             worth[[identity(choices) == default for choices in group.choices]] = 2.0

@@ -10,10 +10,10 @@ from scipy.special import expit
 def likely_noise(evidence: np.ndarray, examples: np.ndarray) -> np.ndarray:
     """Returns [n] which lessons are likelier noise than not.
 
-    Beforehand the log odds that a lesson is none are a + b log10(examples / their median). Where most are noise, the
+    Beforehand the log odds of a pattern are a + b log10(examples / their median). Where most are noise, the
     rest must show more of a pattern; where few are, less will do; and where the noise is found among short trainings,
     these must show more than the long ones. a and b make the evidence of all most probable, under Beta(2, 2) for the
-    share of lessons that are none and N(0, 1) for b.
+    share of patterns among lessons of median length and N(0, 1) for b.
 
     Args:
         evidence: [n] log p(scores | a task like the others) - log p(scores | noise).

@@ -18,7 +18,7 @@ import numpy as np
 from nas.controllers.beliefs import ROUGH, beliefs, learned_masses, main_directions, stacked
 from nas.controllers.elsewhere import translated
 from nas.controllers.lesson import Lesson
-from nas.controllers.lessons import ELSEWHERE, lessons
+from nas.controllers.lessons import ELSEWHERE, JUDGED, PATTERNLESS, lessons
 from nas.controllers.noise import likely_noise
 from nas.controllers.resemblance import Resemblance, learn
 from nas.encoding import Steps
@@ -34,7 +34,6 @@ MOST_LESSONS = 400  # so that each has at least five of the records
 FEWEST_FIT = 3  # of a lesson, so that where there are many, some are not asked for the length scales
 REFERENCES = 400  # candidates at which the preferences of datasets are compared
 WINNERS = 20  # of each dataset, kept as candidates for others
-JUDGED = 25  # trainings from which on a lesson must show a pattern
 ROUNDING = 1e-6  # of a likeness
 ENOUGH = 3  # datasets searched in this space, from which on those of other spaces are not asked
 
@@ -192,7 +191,7 @@ def fit(problem: Problem, seed: int = 0) -> Prior:
     hierarchy = _hierarchy(taught, columns, seed)
     patternless = _patternless(taught, hierarchy)
     if patternless:
-        ignored |= {taught[t].name: "scores without a pattern" for t in patternless}
+        ignored |= {taught[t].name: PATTERNLESS for t in patternless}
         taught = [lesson for t, lesson in enumerate(taught) if t not in patternless]
         empty = replace(empty, lessons=tuple(LessonInfo.of(lesson) for lesson in taught), ignored=ignored)
         if not taught:

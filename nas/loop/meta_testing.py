@@ -18,7 +18,7 @@ from nas.errors import DataError, SearchError, nearest
 from nas.evaluation import describe
 from nas.loop.arguments import check_types, whole
 from nas.loop.meta_training import MetaTraining
-from nas.loop.replay import Tested, doubt, regrets, scores_of
+from nas.loop.replay import FEWEST, Tested, doubt, held_out, regrets, scores_of
 from nas.loop.running import Search
 from nas.metadataset.histories import YOURS, Histories, Source
 from nas.sketch import KIN, kinship
@@ -45,7 +45,8 @@ def meta_test(
     What was passed is checked, and data read, at once; what is on record is played while the iterator is.
 
     Args:
-        datasets: Names of datasets on record, or data as ``nas.search`` takes it; without any, all on record.
+        datasets: Names of datasets on record, or data as ``nas.search`` takes it, also where too little was tried on
+            record to be played again; without any, all on record.
         target: The column to predict, for data that has one.
         task: ``classification`` or ``regression``; found from the target unless given.
         space: For datasets on record, as ``meta_train`` takes it; a ``SearchSpace`` also for other data.
@@ -67,9 +68,19 @@ def meta_test(
         check_types(space, None)
     with Histories(history, None, read_only=history != YOURS) as histories:
         known = {each.info.name for each in histories.past()}
-    named = [each for each in datasets if isinstance(each, str) and each in known]
-    given = [_loaded(each, known, target, task) for each in datasets if not (isinstance(each, str) and each in known)]
+    played = _played([each for each in datasets if isinstance(each, str) and each in known], space, history)
+    named = [each for each in datasets if isinstance(each, str) and each in played]
+    given = [_loaded(each, known, target, task) for each in datasets if not (isinstance(each, str) and each in played)]
     return _tested(named, given, space, trials, history, seed)
+
+
+def _played(names: Sequence[str], space: SearchSpace | str | None, history: Source) -> set[str]:
+    """Those of the datasets on record of which enough was tried to be played again."""
+    if not names:
+        return set()
+    with MetaTraining(space, history) as training:
+        families = held_out(training.past, training.space, names)
+        return {training.past[place].info.name for places in families for place in places}
 
 
 def _loaded(data: object, known: Collection[str], target: str | None, task: str | None) -> Dataset:
@@ -77,6 +88,11 @@ def _loaded(data: object, known: Collection[str], target: str | None, task: str 
     try:
         return load(data, target=target, task=task)
     except DataError as error:
+        if isinstance(data, str) and data in known:
+            raise DataError(
+                f"to be played again, a dataset on record needs {FEWEST} candidates, some better than the median, but "
+                f"{data!r} has less; and as data: {error}"
+            ) from error
         near = nearest(data, known) if isinstance(data, str) and not Path(data).expanduser().exists() else ""
         if not near:
             raise

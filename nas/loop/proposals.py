@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nas.controllers import Controller, ControllerSpec
     from nas.space import Choices, SearchSpace
 
-REPEATS = 200  # known or refused candidates asked for in a row before a space counts as exhausted
+REPEATS = 200  # known or refused candidates among those asked for at once, after which a space counts as exhausted
 WIDER = 8  # times that more are asked for, where those asked for are under way by another name
 
 
@@ -55,7 +55,7 @@ class Proposals:
     ) -> list[Choices]:
         """Returns at most ``count`` candidates to train, none where the space has no more.
 
-        The controller is asked again, for what is missing, after each that is known or refused. ``pending`` are keys
+        The controller is asked again after each that is known or refused, until there are so many. ``pending`` are keys
         under way, asked for beside the others so that none is asked for twice; ``recorded`` are keys that count as new
         though they are known, when a search is replayed. At ``until``, a ``time.monotonic()``, nothing more is asked
         for.
@@ -66,7 +66,7 @@ class Proposals:
             known = None
             for choices in self.controller.ask(count + len(pending) + wider):
                 key = self._evaluator.key(choices)
-                if key in found or (key in pending and key not in recorded):
+                if key in found or key in pending:
                     continue
                 if key not in recorded and (known := self._without_training(choices, key)) is not None:
                     self.controller.tell([known])

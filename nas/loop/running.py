@@ -133,6 +133,7 @@ class Search:
         self._done = self._late = False
         self._prepared = 0.0
         self._begun: list[Choices] = []  # of a group that the end of an earlier call cut short
+        self._passed = 0  # the last epoch after which others of that group were stopped
         self._histories = Histories(history, storage)
         try:
             with self._limit.preparing("the search was prepared", "fewer rows" if history is None else "history=None"):
@@ -234,8 +235,10 @@ class Search:
             size = min(self._stopping.rounds.at(number)[1], self.trials - number)
             group = [own[n] for n in takewhile(own.__contains__, range(number, number + size))]
             keys = {self._evaluator.key(record.choices) for record in group}
-            asked = self._asked(number, size, recorded=keys)
+            asked = self._asked(number, size, recorded=keys, until=self._limit.end)
             self._begun = [c for c in asked if self._evaluator.key(c) not in keys][: size - len(group)]
+            stopped = [r.fidelity.epochs for r in group if r.fidelity != self.fidelity]
+            self._passed = max(stopped, default=0) if self._begun else 0
             self._tell(group)
             yield from group
 
@@ -275,9 +278,10 @@ class Search:
     def _next_group(self, number: int, pending: Sequence[str], until: float) -> Group | None:
         """What is trained as trial ``number`` and those after it, None where space or time is at its end."""
         size = min(self._stopping.rounds.at(number)[1], self.trials - number)
-        choices, self._begun = self._begun, []
+        choices, passed, self._begun, self._passed = self._begun, self._passed, [], 0
         choices = choices or self._asked(number, size, pending, until=until)
-        return self._evaluator.group(choices, self._stopping.pruner(number, len(choices))) if choices else None
+        pruner = self._stopping.pruner(number, len(choices), passed)
+        return self._evaluator.group(choices, pruner) if choices else None
 
     def _asked(
         self,

@@ -173,6 +173,10 @@ class Company:
         for rung in rungs:
             self._advance(under_way, rung)
             under_way = [evaluation for evaluation in under_way if evaluation.outcome is None]
+            if rung < self.budget.last and time.perf_counter() >= self.end:
+                for evaluation in under_way:  # others may not have got here: they are not compared without them
+                    evaluation.fail(OutOfTimeError(f"the seconds allowed were over after epoch {rung}."))
+                under_way = []
             if self.pruner is not None and rung < self.budget.last and under_way:
                 curves = [evaluation.curve for evaluation in under_way]
                 stopped = self.pruner.stops(rung, self.budget.epochs, curves)
