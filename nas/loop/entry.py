@@ -87,9 +87,10 @@ def search(
             locked come on top. Trials end in time for the best so far to be trained again on fresh splits, as many
             of them as there is time for, which ``notes`` tell of. Whatever is under way at its end is given up and not
             recorded, so that the same call with more seconds trains it (with several workers perhaps others in its
-            place). One that hangs is ended too, five seconds later; in this process only on POSIX systems, in the main thread, where nobody else waits for SIGALRM, and
-            unless compiled code never returns: with ``workers=2`` or ``candidate_seconds`` always. What is recorded
-            does not depend on the limit, how much of it does: the result then depends on the machine's speed.
+            place). One that hangs is ended too, five seconds later; in this process only on POSIX systems, in the main
+            thread, where nobody else waits for SIGALRM, and unless compiled code never returns: with ``workers=2`` or
+            ``candidate_seconds`` always. What is recorded does not depend on the limit, how much of it does: the result
+            then depends on the machine's speed.
         controller: ``meta``, ``reinforce``, ``maml``, ``evolution``, ``random``, ``tpe``, a sampler of Optuna, or a
             function of a ``Problem``.
         history: What may be learned from: a path or a database URL (with the shipped knowledge), a ``MetaDataset``
