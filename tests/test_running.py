@@ -301,6 +301,20 @@ def test_networks_measured_for_a_limit_before_an_earlier_call_ended_are_not_meas
     assert len(measured) < 8
 
 
+def test_what_another_search_found_counts_also_when_the_time_is_over(tmp_path):
+    """A second search with the same controller asks for what a first one trained."""
+    more = {"space": small_space(), "fidelity": QUICK, "history": tmp_path / "h.db"}
+    nas.search(data(), **more, trials=3, controller="random", seed=1, name="first")
+    with Search(nas.load(data()), **more, trials=6, controller="random", seed=1, name="second") as search:
+        assert len(list(search.run())) == 6
+        hits = [hit.key for hit in search._proposals.hits]
+    assert len(hits) == 3
+    with Search(nas.load(data()), **more, trials=9, controller="random", seed=1, name="second", seconds=9) as search:
+        search._limit.end = time.monotonic() - 1
+        assert len(list(search.run())) == 6
+        assert [hit.key for hit in search._proposals.hits] == hits
+
+
 def test_of_a_group_only_what_is_refused_is_asked_for_again(tmp_path, monkeypatch, nine_epochs):
     """A limit that every other network exceeds: about as many are refused as are trained."""
 

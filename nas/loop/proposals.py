@@ -58,17 +58,17 @@ class Proposals:
         The controller is asked again after each that is known or refused, until there are so many. ``pending`` are keys
         under way, asked for beside the others so that none is asked for twice; ``recorded`` are keys that count as new
         though they are known, when a search is replayed. At ``until``, a ``time.monotonic()``, nothing more is asked
-        for.
+        for; a replay goes on, but nothing is measured for a limit then.
         """
         repeats = wider = 0
         found: dict[str, Choices] = {}
-        while repeats < REPEATS and wider <= WIDER and time.monotonic() < until:
+        while repeats < REPEATS and wider <= WIDER and (recorded or time.monotonic() < until):
             known = None
             for choices in self.controller.ask(count + len(pending) + wider):
                 key = self._evaluator.key(choices)
                 if key in found or key in pending:
                     continue
-                if key not in recorded and (known := self._without_training(choices, key)) is not None:
+                if key not in recorded and (known := self._without_training(choices, key, until)) is not None:
                     self.controller.tell([known])
                     repeats += 1
                     break
@@ -85,11 +85,13 @@ class Proposals:
         self._known |= {self._evaluator.key(record.choices): record for record in records}
         self.controller.tell(records)
 
-    def _without_training(self, choices: Choices, key: str) -> Record | None:
+    def _without_training(self, choices: Choices, key: str, until: float) -> Record | None:
         """What is known of a candidate that will not be trained, None for one that will."""
         if (known := self._known.get(key)) is not None:
             self.hits.append(replace(known, choices=choices))
             return self.hits[-1]
+        if time.monotonic() >= until:
+            return None
         if reason := self._meter.violation(self._evaluator.space.architecture(choices)):
             self.refused.append(reason)
             return self._evaluator.refused(choices, reason)
