@@ -121,7 +121,7 @@ def to_the_end(arm: str, curves: Sequence[Curve], pruner: HistoryPruner, trials:
         if left < bracket.share * size * epochs - 1e-9:
             break
         group = list(curves[number : number + size])
-        rule = bracket.pruner() if size > 1 else history
+        rule = bracket.pruner(size) if size > 1 else history
         lengths = [epochs] * len(group)
         for rung in rule.rungs(epochs) if rule else ():
             assert rule

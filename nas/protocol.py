@@ -49,11 +49,14 @@ class Bracket:
     rungs: tuple[int, ...]
     epochs: int
 
-    def pruner(self, passed: int = 0) -> Halving | None:
-        """Returns what stops candidates at the rungs, but at those up to epoch ``passed``."""
+    def pruner(self, together: int) -> Halving | None:
+        """Returns what stops candidates at the rungs, but at those after which as many as are ``together`` go on.
+
+        So the best of a bracket that was cut short there are not compared again where the others stopped.
+        """
         from nas.training import Halving
 
-        rungs = [rung for rung in self.rungs if rung > passed]
+        rungs = [r for k, r in enumerate(self.rungs, 1) if math.ceil(self.size / FACTOR**k) < together]
         return Halving(FACTOR, rungs[0]) if rungs else None
 
     @property

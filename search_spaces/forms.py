@@ -24,7 +24,7 @@ def forms(name: str) -> list[SearchSpace]:
     if name not in _FORMS:
         raise SearchError(
             f"a space is one of {', '.join(_FORMS)}, but got {name!r};{nearest(name, _FORMS)} pass one of your own in "
-            "Python, as nas.meta_train(space=...)."
+            "Python, as `space=`."
         )
     return list({space.fingerprint: space for space in _FORMS[name]()}.values())
 

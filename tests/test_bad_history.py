@@ -85,11 +85,11 @@ def elsewhere() -> PastDataset:
 
 
 HISTORIES: dict[str, tuple[Callable[[], Made], str]] = {
-    "one record": (lambda: (tried("one", toy_score, 1),), "fewer than 5 trainings"),
+    "one record": (lambda: (tried("one", toy_score, 1),), "fewer than 5 trainings with a score"),
     "one dataset": (lambda: (tried("one", toy_score),), ""),
     "one dataset of noise": (lambda: (tried("noise", steady),), ""),
     "all equal": (lambda: (tried("equal", lambda c: 0.5),), "all trainings scored the same"),
-    "nothing but failures": (lambda: (failed(),), "fewer than 5 trainings"),
+    "nothing but failures": (lambda: (failed(),), "fewer than 5 trainings with a score"),
     "a hundred copies of noise": (
         lambda: tuple(renamed(tried("noise", steady, 12), number) for number in range(100)),
         "a copy of noise 0",

@@ -168,7 +168,10 @@ def test_who_is_ignored_and_why() -> None:
     speaks = past_dataset(space, "speaks", [(space.sample(rng), float(i)) for i in range(8)])
     controller = MetaController(Problem(space, past=(few, flat, speaks, toy_history(other, 1)[0])), pool=60)
     account = controller.explain()
-    assert dict(account.ignored) == {"few": "fewer than 5 trainings", "flat": "all trainings scored the same"}
+    assert dict(account.ignored) == {
+        "few": "fewer than 5 trainings with a score",
+        "flat": "all trainings scored the same",
+    }
     assert set(account.weights) == {"speaks", "old 0"}, "another space is heard where this one has little history"
     assert sum(account.weights.values()) + account.own == pytest.approx(1.0)
     more = [past_dataset(space, f"more {i}", [(space.sample(rng), float(j)) for j in range(8)]) for i in range(2)]
@@ -225,30 +228,34 @@ def test_without_history_the_default_comes_first() -> None:
     assert MetaController(Problem(space), pool=60).ask()[0] == space.default()
 
 
-def test_what_is_under_way_is_not_drawn_anew() -> None:
+@pytest.mark.parametrize("seed", range(8))
+def test_what_is_under_way_is_not_drawn_anew(seed: int) -> None:
     """While the test of history, or a random start, is trained by one worker, another gets something else."""
     space = small_space()
-    controller = MetaController(Problem(space, past=toy_history(space, records=40)), pool=60)
+    controller = MetaController(Problem(space, seed=seed, past=toy_history(space, records=40)), pool=60)
 
     def unlikely(choices: Choices) -> bool:
         expected = [Group.of(some, controller._expectation).means[EXPECTED] for some in ([choices], pool)]
         return bool(expected[0][0] < np.median(expected[1]))
 
     pool = controller._pool.fixed.choices
-    liked = controller.ask(UNTESTED + 1)
+    liked = [choices for choices in controller.ask(UNTESTED + 3) if not unlikely(choices)]
+    early = 0
     for number, choices in enumerate(liked[:UNTESTED]):
-        assert not unlikely(controller.ask()[0])
+        early += unlikely(controller.ask()[0])
         controller.tell([record(space, choices, toy_score(choices), number)])
+    assert early <= 1, "some improvement may be expected there too"
     (test,) = controller.ask()
     assert unlikely(test)
-    controller.tell([record(space, liked[-1], toy_score(liked[-1]), UNTESTED)])
+    controller.tell([record(space, liked[UNTESTED], toy_score(liked[UNTESTED]), UNTESTED)])
     assert controller.ask() == [test]
     controller.tell([record(space, test, toy_score(test), UNTESTED + 1)])
-    assert not unlikely(controller.ask()[0])
-    cold = MetaController(Problem(tiny_space()))
-    start = cold.ask(3)
-    cold.tell([record(tiny_space(), start[0], 0.0)])
-    assert cold.ask(2) == start[1:]
+    assert controller.ask() != [test]
+    cold = MetaController(Problem(space, seed=seed), pool=60)
+    start = cold.ask(4)
+    for number, choices in enumerate(start[:2]):
+        cold.tell([record(space, choices, toy_score(choices), number)])
+        assert cold.ask(3 - number) == start[1 + number :]
 
 
 def test_asking_for_more_begins_with_what_fewer_would_be() -> None:

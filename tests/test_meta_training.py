@@ -151,7 +151,7 @@ def test_nothing_on_record_is_said(tmp_path: Path) -> None:
     with pytest.raises(HistoryError, match="no training on record"):
         nas.meta_train(history=MetaDataset.open(tmp_path / "empty.db"))
     store = kept(tmp_path / "own.db", [told(small_space(), "only")])
-    with pytest.raises(HistoryError, match=r"nas\.meta_train\(space="):
+    with pytest.raises(HistoryError, match="pass the space it is of, in Python, as `space=`"):
         nas.meta_train(history=store)
     with pytest.raises(SearchError, match="did you mean 'image'"):
         nas.meta_train("images", history=store)
@@ -202,7 +202,9 @@ def test_of_a_name_with_little_on_record_the_data_is_searched(history: MetaDatas
     little = [past_dataset(small_space(), name, [(small_space().default(), 1.0)]) for name in ("wine", "d0")]
     with kept(":memory:", little) as own:
         (found,) = nas.meta_test("wine", trials=2, space=small_space(), history=own)
-    assert (found.name, len(found.warm)) == ("wine", 2)
+        assert (found.name, len(found.warm)) == ("wine", 2)
+        with pytest.raises(DataError, match="'d0' cannot be played again"):
+            nas.meta_test("d0", history=own)  # nor is there anything in a space with a name
 
 
 def test_what_was_passed_is_checked_at_the_call(history: MetaDataset) -> None:
@@ -218,7 +220,7 @@ def test_what_was_passed_is_checked_at_the_call(history: MetaDataset) -> None:
     short = past_dataset(small_space(), "short", [(small_space().default(), 1.0)])
     history.add_dataset(short.info)
     history.append(short.records)
-    with pytest.raises(DataError, match="needs 20 candidates, some better than the median, but 'short' has less"):
+    with pytest.raises(DataError, match="'short' cannot be played again, which takes 20 candidates"):
         nas.meta_test("short", "d1", space=small_space(), history=history)
     with pytest.raises(DataError, match="no file, folder or bundled dataset is named 'quite another'"):
         nas.meta_test("quite another", history=history)

@@ -174,6 +174,17 @@ def test_newer_versions_are_refused(tmp_path):
     assert path.read_bytes() == before
 
 
+def test_a_dataset_that_cannot_be_read_is_what_is_said(tmp_path):
+    with MetaDataset.open(tmp_path / "h.db") as history:
+        fill(history)
+    with closing(sqlite3.connect(tmp_path / "h.db")) as connection, connection:
+        connection.execute("update nas_datasets set info = '{}'")
+    with MetaDataset.open(tmp_path / "h.db") as history:
+        for reading in (history.datasets, history.past):
+            with pytest.raises(HistoryError, match="lacks the field"):
+                reading()
+
+
 def test_truncated_and_damaged_files_are_one_sentence(tmp_path):
     whole = tmp_path / "whole.db"
     with MetaDataset.open(whole) as store:

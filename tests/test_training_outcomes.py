@@ -140,6 +140,22 @@ def test_who_was_in_time_for_a_rung_is_not_stopped_for_want_of_the_others():
     assert [outcome.status for outcome in found] == ["timeout"] * 4
 
 
+def test_who_is_done_as_the_time_ends_is_kept():
+    class Late(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if not self.training:
+                time.sleep(max(0.0, until + 0.05 - time.monotonic()))
+            return x
+
+    data = blobs()
+    late = Operation("late", 1, lambda shape: Late(), lambda shape: shape)
+    until = time.monotonic() + 2.5
+    known = {"operations": BUILTIN | {"late": late}, "until": until, "pruner": Halving(2), "seed": 0}
+    (found,) = train([Candidate(chain("late"))], data, data.splits(1, 0), Fidelity(1, 10**6, 1), **known)
+    assert time.monotonic() > until
+    assert found.status == "complete"
+
+
 class Slow(nn.Module):
     """Takes its time."""
 

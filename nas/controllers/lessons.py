@@ -32,6 +32,7 @@ FORMS = 3  # of one dataset, grown or cut down, that are listened to: the latest
 JUDGED = 25  # trainings from which on a lesson must show a pattern
 ELSEWHERE = "another search space"
 PATTERNLESS = "scores without a pattern"
+SHORT = f"fewer than {FEWEST_RECORDS} trainings with a score"
 Scored: TypeAlias = "list[tuple[Record, float | None]]"  # trainings and what they came to, None where they diverged
 
 
@@ -126,7 +127,7 @@ def _of(past: PastDataset, space: SearchSpace) -> tuple[list[Lesson], str]:
         if len(scores) >= FEWEST_RECORDS and len(set(scores)) > 1:
             part = _thoroughness([record for record, _ in group]) if taught else ""
             taught[part] = _lesson(part, past, group, space, bool(here))
-    return list(taught.values()), "all trainings scored the same" if flat else f"fewer than {FEWEST_RECORDS} trainings"
+    return list(taught.values()), "all trainings scored the same" if flat else SHORT
 
 
 def _lesson(part: str, past: PastDataset, group: Scored, space: SearchSpace, here: bool) -> Lesson:

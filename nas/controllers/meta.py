@@ -204,7 +204,7 @@ class MetaController:
         parts = posterior(self._expectation.beliefs, observed)
         contrast = self._contrast(group, seen)
         if (contrast & free).any():
-            return contrast * generator(self._problem, UNTESTED).random(len(group)), parts  # while under way, the same
+            return contrast * generator(self._problem, UNTESTED).random(len(group)), parts  # the same while under way
         worth = improvement(parts, observed, self._pool.seen_from(group, seen.group), free)
         return worth + 1e-12 * worth.max() * rng.random(len(worth)), parts
 
@@ -216,7 +216,8 @@ class MetaController:
 
     def _start(self, group: Group, number: int) -> np.ndarray:
         """The default, then random choices, those of a number the same whenever they are asked for."""
-        worth = generator(self._problem, number).random(len(group))
+        worth, drawn = np.zeros(len(group)), len(self._pool.fixed)
+        worth[:drawn] = generator(self._problem, number).random(drawn)
         if number == 0:
             default = identity(self._problem.space.default())
             worth[[identity(choices) == default for choices in group.choices]] = 2.0
@@ -232,9 +233,10 @@ class MetaController:
         if not self._expectation.tasks or known or len(self._seen.z) < UNTESTED:
             return np.zeros(len(group), dtype=bool)
         foretold = self._foretold(group)
-        middle = float(np.median(foretold))
+        fixed = np.arange(len(group)) < len(self._pool.fixed)  # the same whatever else has been trained by now
+        middle = float(np.median(foretold[fixed]))
         untested = bool((self._foretold(seen.group) >= middle).all())
-        return (foretold < middle) & untested
+        return fixed & (foretold < middle) & untested
 
     def _foretold(self, group: Group) -> np.ndarray:
         """What history expects of candidates [m], before any is trained."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.dataset import Dataset, load
-from nas.errors import DataError, SearchError, nearest
+from nas.errors import DataError, HistoryError, SearchError, nearest
 from nas.evaluation import describe
 from nas.loop.arguments import check_types, whole
 from nas.loop.meta_training import MetaTraining
@@ -78,7 +78,11 @@ def _played(names: Sequence[str], space: SearchSpace | str | None, history: Sour
     """Those of the datasets on record of which enough was tried to be played again."""
     if not names:
         return set()
-    with MetaTraining(space, history) as training:
+    try:
+        training = MetaTraining(space, history)
+    except HistoryError:  # nothing was tried in a space that is known by name
+        return set()
+    with training:
         families = held_out(training.past, training.space, names)
         return {training.past[place].info.name for places in families for place in places}
 
@@ -90,8 +94,8 @@ def _loaded(data: object, known: Collection[str], target: str | None, task: str 
     except DataError as error:
         if isinstance(data, str) and data in known:
             raise DataError(
-                f"to be played again, a dataset on record needs {FEWEST} candidates, some better than the median, but "
-                f"{data!r} has less; and as data: {error}"
+                f"{data!r} cannot be played again, which takes {FEWEST} candidates on record of the space that is "
+                f"tested, some better than the median; and as data: {error}"
             ) from error
         near = nearest(data, known) if isinstance(data, str) and not Path(data).expanduser().exists() else ""
         if not near:

@@ -190,8 +190,8 @@ def _forms(space: SearchSpace | str | None, past: Sequence[PastDataset]) -> list
         searched = Counter(r.space for each in past for r in each.records if r.space in NAMES)
         if not searched:
             raise HistoryError(
-                f"this history has no training in the spaces {', '.join(NAMES)}; pass the space it is of, in Python "
-                "as nas.meta_train(space=...)."
+                f"this history has no training in the spaces {', '.join(NAMES)}; pass the space it is of, in Python, "
+                "as `space=`."
             )
         space = searched.most_common(1)[0][0]
     fingerprints = {r.space_fingerprint for each in past for r in each.records}

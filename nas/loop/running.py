@@ -44,6 +44,7 @@ from nas.loop.proposals import Proposals, controller_of
 from nas.loop.stopping import Stopping
 from nas.metadataset.histories import YOURS, Histories, Source
 from nas.protocol import FINALISTS, default_fidelity
+from nas.readable import counted
 from nas.record import Fidelity, PastDataset, Record, SearchInfo, digest_of
 from nas.report import Account, account_at_end, account_at_start
 from nas.result import Result
@@ -55,12 +56,12 @@ if TYPE_CHECKING:
     from nas.space import Choices, SearchSpace
 ASKING, LOADING = 0.1, 4.0  # seconds a controller takes for a choice, and a process until it can train, about
 WORKERS = 1024  # processes at most
-WAYS_OUT = {
-    "diverged": "search a space with smaller learning rates",
+FAILED = {  # how trainings end by no fault of their scores, and the way out
     "oom": "search a space with smaller networks, or free memory",
     "timeout": "allow more candidate_seconds",
     "error": "mend what raises it, and raise the version of its operation",
 }
+WAYS_OUT = FAILED | {"diverged": "search a space with smaller learning rates"}
 SIZES = 64  # random architectures that show what sizes a space has
 
 
@@ -133,7 +134,6 @@ class Search:
         self._done = self._late = False
         self._prepared = 0.0
         self._begun: list[Choices] = []  # of a group that the end of an earlier call cut short
-        self._passed = 0  # the last epoch after which others of that group were stopped
         self._histories = Histories(history, storage)
         try:
             with self._limit.preparing("the search was prepared", "fewer rows" if history is None else "history=None"):
@@ -215,12 +215,10 @@ class Search:
         if refused := self._proposals.refused:
             self.notes.append(f"{len(refused)} candidates were not trained: {refused[-1]}, for example")
         if self._proposals.exhausted and not refused:
-            self.notes.append(f"the space holds no more than {len(self.records)} different candidates")
-        if failed := [r for r in self.records if r.outcome.status == "error"]:
-            self.notes.append(
-                f"{len(failed)} of {len(self.records)} trainings broke off ({failed[-1].outcome.message}); "
-                "an operation that has been mended is trained again once its version is raised"
-            )
+            self.notes.append(f"the space holds no more than {counted(len(self.records), 'different candidate')}")
+        for status, way_out in FAILED.items():
+            if failed := [r.outcome.message for r in self.records if r.outcome.status == status]:
+                self.notes.append(f"{_ended(status, failed[-1], len(failed), len(self.records))}; {way_out}")
         self._done = len(self.records) >= self.trials or self._proposals.exhausted
 
     def _replayed(self) -> Iterator[Record]:
@@ -237,8 +235,6 @@ class Search:
             keys = {self._evaluator.key(record.choices) for record in group}
             asked = self._asked(number, size, recorded=keys, until=self._limit.end)
             self._begun = [c for c in asked if self._evaluator.key(c) not in keys][: size - len(group)]
-            stopped = [r.fidelity.epochs for r in group if r.fidelity != self.fidelity]
-            self._passed = max(stopped, default=0) if self._begun else 0
             self._tell(group)
             yield from group
 
@@ -278,10 +274,9 @@ class Search:
     def _next_group(self, number: int, pending: Sequence[str], until: float) -> Group | None:
         """What is trained as trial ``number`` and those after it, None where space or time is at its end."""
         size = min(self._stopping.rounds.at(number)[1], self.trials - number)
-        choices, passed, self._begun, self._passed = self._begun, self._passed, [], 0
+        choices, self._begun = self._begun, []
         choices = choices or self._asked(number, size, pending, until=until)
-        pruner = self._stopping.pruner(number, len(choices), passed)
-        return self._evaluator.group(choices, pruner) if choices else None
+        return self._evaluator.group(choices, self._stopping.pruner(number, len(choices))) if choices else None
 
     def _asked(
         self,
@@ -331,7 +326,13 @@ class Search:
                 f"{len(whole)} of {len(complete)} candidates went on to the end, and {FINALISTS} would be compared on "
                 "fresh splits; more trials leave more to choose from"
             )
-        complete = whole or complete  # or all were stopped early
+        if complete and not whole:
+            epochs = complete[0].fidelity.epochs
+            self.notes.append(
+                f"none of {len(complete)} candidates went on to the end: the result is the best of those that stopped, "
+                f"after {epochs} of {self.fidelity.epochs} epochs; more trials, or more time, train others to the end"
+            )
+        complete = whole or complete
         if not complete:
             raise SearchError(_nothing_trained(self.records, self._proposals.refused, self._limit, self._prepared))
         finalists = list(islice(self._within(complete), FINALISTS))
@@ -483,10 +484,15 @@ def _nothing_trained(records: list[Record], refused: list[str], limit: Limit, pr
     if not records:
         if limit.seconds is None:
             return "a search needs at least one finished trial, but there is none; the controller must propose some."
+        share = f", {prepared:.1f} of {limit.seconds:g} seconds of which went into preparing"
         return (
-            f"a search needs at least one finished trial, but none was finished in time: {prepared:.0f} seconds, of "
-            f"{limit.seconds:g}, went into preparing; allow more seconds."
+            "a search needs at least one finished trial, but none was finished in time"
+            f"{share if prepared > limit.seconds / 2 else ''}; allow more seconds."
         )
-    (status, message), times = Counter((r.outcome.status, r.outcome.message) for r in records).most_common(1)[0]
-    said = f"{times} of {len(records)} ended as {status!r} ({(message or 'no message').rstrip('.')})"
-    return f"no candidate could be trained: {said}; {WAYS_OUT[status]}."
+    counted = Counter((r.outcome.status, r.outcome.message) for r in records)
+    (status, message), times = counted.most_common(1)[0]
+    return f"no candidate could be trained: {_ended(status, message, times, len(records))}; {WAYS_OUT[status]}."
+
+
+def _ended(status: str, message: str, times: int, of: int) -> str:
+    return f"{times} of {of} trainings ended as {status!r} ({(message or 'no message').rstrip('.')})"

@@ -56,12 +56,9 @@ class Stopping:
             self._pruner = OptunaPruner(self._spec)
         return ""
 
-    def pruner(self, number: int, together: int, passed: int = 0) -> Pruner | None:
-        """Returns what looks at the ``together`` candidates that begin with trial ``number``.
-
-        Up to epoch ``passed`` it lets them go on: there they have been compared with others of their bracket already.
-        """
-        return self.rounds.at(number)[0].pruner(passed) if together > 1 else self._pruner
+    def pruner(self, number: int, together: int) -> Pruner | None:
+        """Returns what looks at the ``together`` candidates that begin with trial ``number``."""
+        return self.rounds.at(number)[0].pruner(together) if together > 1 else self._pruner
 
     def tell(self, records: Sequence[Record]) -> None:
         """Tells the pruner of trainings on these rows that ended, whether they were stopped or not."""

@@ -60,7 +60,7 @@ def _new_rows(connection: sa.Connection, history: str, rows: Sequence[Row]) -> l
         elif held[place] != digest:
             raise HistoryError(
                 f"Search {place[0]!r} has another record as number {place[2]} ({place[1]}) in {history}; "
-                "give this search another name."
+                "call again when no other process is at this search, or give it another name."
             )
     return new
 

@@ -88,7 +88,8 @@ def choices_of(text: str, record: Record) -> dict[str, Value]:
 
 def _unreadable(search: object, number: object, error: Exception) -> HistoryError:
     place = f"{str(search)[:80]!r}, number {str(number)[:20]}"
-    return HistoryError(f"The record of search {place} cannot be read: {error}")
+    reason = str(error).rstrip(".")
+    return HistoryError(f"The record of search {place} cannot be read: {reason}; `nas history forget` its dataset.")
 
 
 def digest_of_row(row: Mapping[str, Any]) -> str:

@@ -225,10 +225,9 @@ class MetaDataset:
         with self._reading() as connection:
             for name, digest in connection.execute(sql.sa.select(table.c.dataset, table.c.digest).where(wanted)):
                 digests.setdefault(name, []).append(digest)
+        datasets = self.datasets()
         try:
-            return stored(
-                self.datasets(), digests, lambda name: self._stored(sql.sa.and_(wanted, table.c.dataset == name))
-            )
+            return stored(datasets, digests, lambda name: self._stored(sql.sa.and_(wanted, table.c.dataset == name)))
         except (TypeError, ValueError) as error:
             raise self._damaged() from error
 
