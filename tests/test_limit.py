@@ -60,7 +60,7 @@ def test_where_all_hang_one_sentence_says_so(tmp_path):
     with Search(nas.load(data()), seconds=3600, space=space_of("hanging"), trials=3, **options(tmp_path)) as search:
         in_time(search, 2)
         assert not list(search.run())
-        with pytest.raises(SearchError, match=r"none was finished in time: \d+ seconds, of 3600, .*; allow more"):
+        with pytest.raises(SearchError, match=r"none was finished in time; allow more"):
             search.finish()
         assert time.monotonic() < search._limit.end + 20
     assert kept(tmp_path) == 0
