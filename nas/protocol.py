@@ -52,7 +52,8 @@ class Bracket:
     def pruner(self, together: int) -> Halving | None:
         """Returns what stops candidates at the rungs, but at those after which as many as are ``together`` go on.
 
-        So the best of a bracket that was cut short there are not compared again where the others stopped.
+        So the best of a bracket that was cut short there are not compared again where the others stopped; of a space
+        that has no more candidates these few are not halved as early.
         """
         from nas.training import Halving
 

@@ -372,3 +372,25 @@ def test_choices_that_compute_the_same_are_trained_once() -> None:
     assert len(set(asked)) == 3, "relu relu, one relu, none"
     controller.tell([record(space, {"a": "relu", "b": "identity"}, 0.5)])
     assert space.architecture({"a": "identity", "b": "relu"}) not in [space.architecture(c) for c in controller.ask(2)]
+
+
+def test_what_was_asked_and_never_trained_changes_nothing_later() -> None:
+    """In a space where most choices compute what others do."""
+    space = SearchSpace("alike")
+    space.add_input("x")
+    space.add_output("y")
+    last = "x"
+    for name in "abcde":
+        space.add_node(name, Choice("relu", "tanh", "identity"))
+        space.add_edge(last, name)
+        last = name
+    space.add_edge(last, "y")
+    for seed in range(3):
+        curious, plain = (MetaController(Problem(space, seed=seed)) for _ in range(2))
+        for number in range(10):
+            curious.ask(5)
+            (choices,) = plain.ask()
+            assert curious.ask() == [choices]
+            score = float(sum(map("relu".__eq__, choices.values())))
+            for each in (curious, plain):
+                each.tell([record(space, choices, score, number)])

@@ -110,10 +110,11 @@ def _heading() -> str:
 
 
 def _line(tested: Tested) -> str:
-    """One dataset; a search that was shorter stands as it ended."""
+    """One dataset."""
     columns = [f"{clipped(tested.name, 28):28s}"]
     for curve in (tested.cold, tested.warm):
-        columns.append(f"{' '.join(f'{short(curve[min(n, len(curve)) - 1], 2):>5s}' for n in AFTER):24s}")
+        reached = [short(curve[n - 1], 2) if n <= len(curve) else "-" for n in AFTER]
+        columns.append(f"{' '.join(f'{regret:>5s}' for regret in reached):24s}")
     columns.append(f"{f'{tested.gain:+.2f} ±{short(tested.error, 2)}':14s}")
     return "  ".join([*columns, tested.verdict])
 

@@ -79,7 +79,7 @@ class MetaController:
         self._told = Told()
         self._inside: list[Record] = []  # of those told, what the space has
         self._computed: set[Identity] = set()
-        self._repeats: set[Identity] = set()  # choices that were found not to be allowed, or to compute what others do
+        self._repeats: set[Identity] = set()  # choices that were found to compute what was computed
 
     def ask(self, count: int = 1) -> list[Choices]:
         rng = generator(self._problem, len(self._told))
@@ -189,7 +189,8 @@ class MetaController:
             if key not in computed and space.allows(group.choices[row]):
                 computed.add(key)
                 return row, parts
-            self._repeats.add(identity(group.choices[row]))
+            if key in self._computed:
+                self._repeats.add(identity(group.choices[row]))
         return None, parts
 
     def _worth(

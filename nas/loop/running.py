@@ -59,7 +59,7 @@ WORKERS = 1024  # processes at most
 FAILED = {  # how trainings end by no fault of their scores, and the way out
     "oom": "search a space with smaller networks, or free memory",
     "timeout": "allow more candidate_seconds",
-    "error": "mend what raises it, and raise the version of its operation",
+    "error": "mend what raises it and raise an operation's version, or free memory where a process was killed",
 }
 WAYS_OUT = FAILED | {"diverged": "search a space with smaller learning rates"}
 SIZES = 64  # random architectures that show what sizes a space has
@@ -324,13 +324,7 @@ class Search:
         if 0 < len(whole) < min(FINALISTS, len(complete)):
             self.notes.append(
                 f"{len(whole)} of {len(complete)} candidates went on to the end, and {FINALISTS} would be compared on "
-                "fresh splits; more trials leave more to choose from"
-            )
-        if complete and not whole:
-            epochs = complete[0].fidelity.epochs
-            self.notes.append(
-                f"none of {len(complete)} candidates went on to the end: the result is the best of those that stopped, "
-                f"after {epochs} of {self.fidelity.epochs} epochs; more trials, or more time, train others to the end"
+                f"fresh splits{'' if self._proposals.exhausted else '; more trials leave more to choose from'}"
             )
         complete = whole or complete
         if not complete:
@@ -346,6 +340,11 @@ class Search:
             )
         scored = [(c.score, r) for r, c in confirmed if c.score is not None]
         best = max(scored, key=lambda pair: pair[0])[1] if scored else finalists[0]
+        if not whole:
+            self.notes.append(
+                f"of {counted(len(complete), 'candidate')} none went on to the end: the best one was stopped after "
+                f"{best.fidelity.epochs} of {self.fidelity.epochs} epochs"
+            )
         result = Result(
             best=best,
             records=tuple(self.records),
@@ -489,8 +488,8 @@ def _nothing_trained(records: list[Record], refused: list[str], limit: Limit, pr
             "a search needs at least one finished trial, but none was finished in time"
             f"{share if prepared > limit.seconds / 2 else ''}; allow more seconds."
         )
-    counted = Counter((r.outcome.status, r.outcome.message) for r in records)
-    (status, message), times = counted.most_common(1)[0]
+    ends = Counter((r.outcome.status, r.outcome.message) for r in records)
+    (status, message), times = ends.most_common(1)[0]
     return f"no candidate could be trained: {_ended(status, message, times, len(records))}; {WAYS_OUT[status]}."
 
 

@@ -87,9 +87,11 @@ def choices_of(text: str, record: Record) -> dict[str, Value]:
 
 
 def _unreadable(search: object, number: object, error: Exception) -> HistoryError:
-    place = f"{str(search)[:80]!r}, number {str(number)[:20]}"
-    reason = str(error).rstrip(".")
-    return HistoryError(f"The record of search {place} cannot be read: {reason}; `nas history forget` its dataset.")
+    name, reason = repr(str(search)[:80]), str(error).rstrip(".")
+    return HistoryError(
+        f"The record of search {name}, number {str(number)[:20]} cannot be read: {reason}; where the history is yours, "
+        "`nas history forget` removes that search."
+    )
 
 
 def digest_of_row(row: Mapping[str, Any]) -> str:
