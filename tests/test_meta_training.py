@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import nas
 from nas.cli import main
+from nas.cli.meta import _line
 from nas.controllers import Problem
 from nas.controllers.stored import path_of
 from nas.dataset import load
@@ -284,6 +285,11 @@ def test_the_commands_print_and_keep(cells: Path, capsys: pytest.CaptureFixture[
     (found,) = json.loads(capsys.readouterr().out)
     assert found["name"] == "d1"
     assert found["verdict"] in lines[2]
+
+
+def test_what_a_short_search_did_not_reach_is_not_printed() -> None:
+    printed = _line(replay.Tested("short", "", 20, (0.25, 0.0), (), (0.5, 0.25), 0.1, False))
+    assert printed.split()[:9] == ["short", ".50", "-", "-", "-", ".25", "-", "-", "-"]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conformance import tiny_space
 from hanging import space_of
 from test_loop import QUICK, ROOT, data, run, small_space, trace
 
@@ -267,6 +268,7 @@ def test_hyperband_cut_short_goes_on_with_those_that_were_under_way(tmp_path, mo
         return stops(self, epoch, epochs, curves)
 
     more = {"space": small_space(), "trials": 9, "fidelity": "hyperband", "history": None, "controller": "random"}
+    whole = hyperband(tmp_path / "whole.db", trials=14, controller="random")
     with monkeypatch.context() as patch:
         patch.setattr(Halving, "stops", slow)
         with Search(nas.load(data()), **more, storage=tmp_path / "cut.db", seconds=1e6) as search:
@@ -275,10 +277,44 @@ def test_hyperband_cut_short_goes_on_with_those_that_were_under_way(tmp_path, mo
         result = search.finish()
     assert [record.fidelity.epochs for record in cut] == [1] * 6
     assert "of 6 candidates none went on to the end: the best one was stopped after 1 of 9 epochs" in result.notes
-    found, whole = (hyperband(tmp_path / name, trials=14, controller="random") for name in ("cut.db", "whole.db"))
+    found = hyperband(tmp_path / "cut.db", trials=14, controller="random")
     assert [r.key for r in found.records[:6]] == [r.key for r in cut]
     assert sorted(r.key for r in found.records) == sorted(r.key for r in whole.records), "as many epochs each"
     assert found.best.key == whole.best.key
+
+
+def test_the_epochs_named_are_those_of_who_won_on_fresh_splits(monkeypatch, nine_epochs):
+    """Time ends after the second rung, labels are noise: who won was stopped at the first, who led at the second."""
+    stops = Halving.stops
+
+    def slow(self: Halving, epoch: int, epochs: int, curves: Sequence[Sequence[float]]) -> set[int]:
+        if epoch == 3:
+            time.sleep(max(0.0, search._limit.end + 0.1 - time.monotonic()))
+        return stops(self, epoch, epochs, curves)
+
+    rng = np.random.default_rng(4)
+    noise = nas.load((rng.normal(size=(120, 3)), rng.integers(0, 2, 120)))
+    more = {"space": small_space(), "trials": 9, "fidelity": "hyperband", "history": None, "controller": "random"}
+    nas.search(noise, **more, storage=":memory:")  # the first training of a process takes longer
+    monkeypatch.setattr(Halving, "stops", slow)
+    with Search(noise, **more, storage=":memory:", seed=4, seconds=1e6) as search:
+        search._limit.end = time.monotonic() + 4
+        cut = list(search.run())
+        search._limit.end = float("inf")
+        result = search.finish()
+    assert sorted(record.fidelity.epochs for record in cut) == [1] * 6 + [3] * 2
+    epochs = result.best.fidelity.epochs
+    assert (
+        f"of 8 candidates none went on to the end: the best one was stopped after {epochs} of 9 epochs" in result.notes
+    )
+
+
+def test_no_more_trials_are_advised_where_there_are_none(nine_epochs):
+    more = {"space": tiny_space(), "trials": 14, "fidelity": "hyperband", "history": None, "controller": "random"}
+    notes = nas.search(data(), **more, storage=":memory:").notes
+    assert any(note.startswith("the space holds no more than") for note in notes)
+    assert any("went on to the end" in note for note in notes)
+    assert not any("more trials" in note for note in notes)
 
 
 def test_networks_measured_for_a_limit_before_an_earlier_call_ended_are_not_measured_past_the_end(
@@ -446,7 +482,7 @@ def test_the_one_under_way_when_the_time_is_over_is_given_up_and_trained_by_the_
     more = options(tmp_path) | {"space": space_of("hanging"), "trials": 3, "fidelity": Fidelity(10, 60, 1)}
     with Search(nas.load(data()), seconds=1e-3, **more) as search:
         assert list(search.run()) == []
-        with pytest.raises(SearchError, match=r"none was finished in time.*; allow more seconds"):
+        with pytest.raises(SearchError, match=r"in time, .* of 0\.001 seconds of which went into preparing; allow"):
             search.finish()
     assert kept(tmp_path) == 0
     with Search(nas.load(data()), seconds=0.5, **more) as search:
