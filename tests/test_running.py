@@ -283,32 +283,6 @@ def test_hyperband_cut_short_goes_on_with_those_that_were_under_way(tmp_path, mo
     assert found.best.key == whole.best.key
 
 
-def test_the_epochs_named_are_those_of_who_won_on_fresh_splits(monkeypatch, nine_epochs):
-    """Time ends after the second rung, labels are noise: who won was stopped at the first, who led at the second."""
-    stops = Halving.stops
-
-    def slow(self: Halving, epoch: int, epochs: int, curves: Sequence[Sequence[float]]) -> set[int]:
-        if epoch == 3:
-            time.sleep(max(0.0, search._limit.end + 0.1 - time.monotonic()))
-        return stops(self, epoch, epochs, curves)
-
-    rng = np.random.default_rng(4)
-    noise = nas.load((rng.normal(size=(120, 3)), rng.integers(0, 2, 120)))
-    more = {"space": small_space(), "trials": 9, "fidelity": "hyperband", "history": None, "controller": "random"}
-    nas.search(noise, **more, storage=":memory:")  # the first training of a process takes longer
-    monkeypatch.setattr(Halving, "stops", slow)
-    with Search(noise, **more, storage=":memory:", seed=4, seconds=1e6) as search:
-        search._limit.end = time.monotonic() + 4
-        cut = list(search.run())
-        search._limit.end = float("inf")
-        result = search.finish()
-    assert sorted(record.fidelity.epochs for record in cut) == [1] * 6 + [3] * 2
-    epochs = result.best.fidelity.epochs
-    assert (
-        f"of 8 candidates none went on to the end: the best one was stopped after {epochs} of 9 epochs" in result.notes
-    )
-
-
 def test_no_more_trials_are_advised_where_there_are_none(nine_epochs):
     more = {"space": tiny_space(), "trials": 14, "fidelity": "hyperband", "history": None, "controller": "random"}
     notes = nas.search(data(), **more, storage=":memory:").notes
