@@ -1,7 +1,7 @@
 """An operation that other processes can import, which waits when it is told to: by a file in the folder $HANGING.
 
-The file ``what`` says "hang", "once" (who comes first hangs), "note", or "wait .1" (seconds in each step of a
-training).
+The file ``what`` says "hang" (until there is a file ``let go``), "once" (who comes first hangs), "note", or "wait .1"
+(seconds in each step of a training). The file ``hangs`` tells that somebody does.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def build(shape: tuple[int, ...]) -> Any:
             if what.startswith("wait ") and self.training and x.device.type == "cpu":
                 time.sleep(float(what.split()[1]))
             while what == "hang" and not (place / "let go").exists():
+                (place / "hangs").touch()
                 time.sleep(0.01)
             return x
 

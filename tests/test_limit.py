@@ -125,12 +125,12 @@ def test_who_was_confirmed_in_time_is_named(tmp_path):
     with Search(nas.load(data()), **more) as search:
         assert len(list(search.run())) == 4
         worst = min(search.records, key=lambda record: record.score)
-        search._finalists.confirmed([worst], float("inf"))
+        search._finalists.train([worst], float("inf"))
         search._limit = Limit(1e-9)
         result = search.finish()
         assert result.confirmed == ()  # the worst is no finalist
         second = sorted(search.records, key=lambda record: -record.score)[1]
-        search._finalists.confirmed([second], float("inf"))
+        search._finalists.train([second], float("inf"))
         assert search.finish().best.key == second.key
     assert "after 1 of 3 finalists" in search.notes[-1]
 

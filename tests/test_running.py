@@ -1,15 +1,13 @@
-"""A search in other processes and in groups: killed and hanging candidates, Ctrl-C, some stopped early."""
+"""A search in other processes and in groups: killed and hanging candidates, some stopped early."""
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,7 +17,8 @@ import numpy as np
 import pytest
 from conformance import tiny_space
 from hanging import space_of
-from test_loop import QUICK, ROOT, data, run, small_space, trace
+from processes import alive, needs_proc, until
+from test_loop import QUICK, data, run, small_space, trace
 
 import nas
 from nas.architecture import Architecture
@@ -38,16 +37,6 @@ from nas.training import Busy, Halving
 @pytest.fixture(autouse=True)
 def told(tmp_path, monkeypatch):
     monkeypatch.setenv("HANGING", str(tmp_path))
-
-
-needs_proc = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks processes up in /proc")
-
-
-def until(true: Callable[[], Any], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_several_workers_train_each_candidate_once_and_as_one_would(tmp_path):
@@ -86,7 +75,7 @@ def test_a_worker_that_is_killed_costs_one_candidate(tmp_path):
     assert [(r.status, r.choices["a"]) for r in failed] == [("error", "hanging")]
     assert "its process was killed by signal 9" in failed[0].outcome.message
     assert any(note.startswith("1 of 6 trainings ended as 'error' (its process was killed") for note in result.notes)
-    assert not (Path("/proc") / str(killed[0])).exists()
+    assert not alive(killed[0])
 
 
 def options(tmp_path: Path) -> dict[str, Any]:
@@ -138,47 +127,6 @@ def test_without_a_limit_processes_wait_long_but_not_for_ever(tmp_path, monkeypa
             assert patience(group, None) == allowed
             assert patience(replace(group, stop=3), None) == 5 + 2 * (allowed - 5)
         assert patience(search._evaluator.group([search.space.default()], epochs=2), None) == 65
-
-
-SCRIPT = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever started the tests may ignore it
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from hanging import space_of
-from test_running import data, options
-import nas
-folder = Path(sys.argv[2])
-result = nas.search(data(), space=space_of("hanging"), trials=12, workers=2, **options(folder))
-print(len(result.records), *result.notes)
-"""
-
-
-@needs_proc
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_with_workers_nothing_is_lost_and_nobody_is_left(tmp_path, sent):
-    (tmp_path / "what").write_text("note")
-    command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), str(tmp_path)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    try:
-        until(lambda: kept(tmp_path) >= 2 and len(list(tmp_path.glob("pid *"))) == 2)
-        (tmp_path / "what").write_text("hang")
-        time.sleep(0.3)
-        (tmp_path / "what").write_text("")  # who hangs goes on hanging
-        process.send_signal(sent)
-        printed, _ = process.communicate(timeout=120)
-    finally:
-        process.kill()
-    workers = [Path("/proc") / each.name.split()[1] for each in tmp_path.glob("pid *")]
-    until(lambda: not any(w.exists() and "(zombie)" not in (w / "status").read_text() for w in workers))
-    if sent == signal.SIGINT:
-        assert process.returncode == 0
-        assert "the same call goes on" in printed
-        assert int(printed.split()[0]) >= 2
-    count = kept(tmp_path)
-    result = nas.search(data(), space=space_of("hanging"), trials=12, **options(tmp_path))
-    assert len(result.records) == 12
-    assert kept(tmp_path) >= count
 
 
 def kept(folder: Path) -> int:

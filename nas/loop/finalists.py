@@ -37,15 +37,14 @@ class Finalists:
         missing = [record for record in best if self._evaluator.confirmation_key(record) not in self._known]
         return sum(map(self._evaluator.seconds_to_confirm, missing)) / min(at_once, FINALISTS)
 
-    def confirmed(self, finalists: Sequence[Record], until: float) -> list[tuple[Record, Record]]:
-        """Returns (screened, confirmed) records in the order given, without those for whom there was no time.
+    def train(self, finalists: Sequence[Record], until: float) -> None:
+        """Trains those again that are not on record.
 
         Args:
             finalists: Screened records, the best first.
             until: ``time.monotonic()`` at which those under way are given up.
         """
-        keys = [self._evaluator.confirmation_key(record) for record in finalists]
-        missing = {key: record for key, record in zip(keys, finalists, strict=True) if key not in self._known}
+        missing = {key: record for key, record in self._keyed(finalists) if key not in self._known}
         screened: dict[int, Record] = {}
 
         def groups() -> Iterator[Group]:
@@ -65,7 +64,13 @@ class Finalists:
             self._storage.append([record])
             self._known[record.key] = record
             number += 1
-        return [(r, self._known[key]) for key, r in zip(keys, finalists, strict=True) if key in self._known]
+
+    def confirmed(self, finalists: Sequence[Record]) -> list[tuple[Record, Record]]:
+        """Returns (screened, confirmed) records in the order given, without those that were not trained again."""
+        return [(record, self._known[key]) for key, record in self._keyed(finalists) if key in self._known]
+
+    def _keyed(self, finalists: Sequence[Record]) -> list[tuple[str, Record]]:
+        return [(self._evaluator.confirmation_key(record), record) for record in finalists]
 
 
 def by_score(record: Record) -> tuple[float, int]:

@@ -36,6 +36,7 @@ from nas.loop.arguments import (
     spec_name,
     whole,
 )
+from nas.loop.endings import failures, nothing_trained
 from nas.loop.estimate import SHARE, TIMED, pace
 from nas.loop.finalists import Finalists, by_score
 from nas.loop.limit import Limit
@@ -56,12 +57,6 @@ if TYPE_CHECKING:
     from nas.space import Choices, SearchSpace
 ASKING, LOADING = 0.1, 4.0  # seconds a controller takes for a choice, and a process until it can train, about
 WORKERS = 1024  # processes at most
-FAILED = {  # how trainings end by no fault of their scores, and the way out
-    "oom": "search a space with smaller networks, or free memory",
-    "timeout": "allow more candidate_seconds",
-    "error": "mend what raises it and raise an operation's version, or free memory where a process was killed",
-}
-WAYS_OUT = FAILED | {"diverged": "search a space with smaller learning rates"}
 SIZES = 64  # random architectures that show what sizes a space has
 
 
@@ -131,7 +126,7 @@ class Search:
         if self.workers > 1:
             self.notes.append("with several workers the same call may find another network: who ends first is chance")
         self._spec = controller
-        self._done = self._late = False
+        self._done = self._late = self._interrupted = False
         self._prepared = 0.0
         self._begun: list[Choices] = []  # of a group that the end of an earlier call cut short
         self._histories = Histories(history, storage)
@@ -203,6 +198,7 @@ class Search:
         except KeyboardInterrupt:
             if not self.records:
                 raise
+            self._interrupted = True
             self.notes.append(
                 f"interrupted after {len(self.records)} of {self.trials} trials: the best of them is the result (again "
                 "Ctrl-C ends at once); the same call goes on with the others"
@@ -216,9 +212,7 @@ class Search:
             self.notes.append(f"{len(refused)} candidates were not trained: {refused[-1]}, for example")
         if self._proposals.exhausted and not refused:
             self.notes.append(f"the space holds no more than {counted(len(self.records), 'different candidate')}")
-        for status, way_out in FAILED.items():
-            if failed := [r.outcome.message for r in self.records if r.outcome.status == status]:
-                self.notes.append(f"{_ended(status, failed[-1], len(failed), len(self.records))}; {way_out}")
+        self.notes += failures(self.records)
         self._done = len(self.records) >= self.trials or self._proposals.exhausted
 
     def _replayed(self) -> Iterator[Record]:
@@ -318,6 +312,7 @@ class Search:
 
         Raises:
             SearchError: If no candidate could be trained; it names the commonest reason.
+            KeyboardInterrupt: Where it is the second one; the first ends what is under way with a note.
         """
         complete = sorted((r for r in [*self.records, *self._hits_once()] if r.score is not None), key=by_score)
         whole = [r for r in complete if r.fidelity == self.fidelity]
@@ -328,16 +323,11 @@ class Search:
             )
         complete = whole or complete
         if not complete:
-            raise SearchError(_nothing_trained(self.records, self._proposals.refused, self._limit, self._prepared))
+            raise SearchError(nothing_trained(self.records, self._proposals.refused, self._limit, self._prepared))
         finalists = list(islice(self._within(complete), FINALISTS))
         if not finalists:
             raise SearchError(f"no candidate keeps the limits: {self._meter.violation(complete[0].architecture)}.")
-        confirmed = self._finalists.confirmed(finalists, self._limit.end)
-        if len(confirmed) < len(finalists):
-            self.notes.append(
-                f"{self._limit.seconds:g} seconds were over after {len(confirmed)} of {len(finalists)} finalists had "
-                f"been trained again on fresh splits{'' if confirmed else ': the score is that of the trials'}"
-            )
+        confirmed = self._confirmed(finalists)
         scored = [(c.score, r) for r, c in confirmed if c.score is not None]
         best = max(scored, key=lambda pair: pair[0])[1] if scored else finalists[0]
         if not whole:
@@ -368,6 +358,23 @@ class Search:
         account = account_at_end(result, Account.from_dict(self._kept.account)).to_dict()
         self._kept = self._histories.storage.add_search(replace(self._kept, finished=finished, account=account))
         return result
+
+    def _confirmed(self, finalists: Sequence[Record]) -> list[tuple[Record, Record]]:
+        """Trains finalists again, and returns (screened, confirmed) records; a note says what kept it from all."""
+        why, then = f"{self._limit.seconds or 0:g} seconds were over", ""
+        try:
+            self._finalists.train(finalists, self._limit.end)
+        except KeyboardInterrupt:
+            if self._interrupted:
+                raise
+            why, then = "interrupted", "; the same call goes on with the others"
+        confirmed = self._finalists.confirmed(finalists)
+        if len(confirmed) < len(finalists):
+            self.notes.append(
+                f"{why} after {len(confirmed)} of {len(finalists)} finalists had been trained again on fresh splits"
+                f"{'' if confirmed else ': the score is that of the trials'}{then}"
+            )
+        return confirmed
 
     def _within(self, records: Sequence[Record]) -> Iterator[Record]:
         """Those that keep the limits: what was trained here was measured before, and need not be as fast again."""
@@ -473,25 +480,3 @@ class Search:
         """Known evaluations of other searches on these rows, each once."""
         own = {record.key for record in self.records}
         return list({hit.key: hit for hit in self._proposals.hits if hit.key not in own}.values())
-
-
-def _nothing_trained(records: list[Record], refused: list[str], limit: Limit, prepared: float) -> str:
-    from collections import Counter
-
-    if not records and refused:
-        return f"no candidate of {len(refused)} kept the limits: {refused[-1]}, for example; allow more."
-    if not records:
-        if limit.seconds is None:
-            return "a search needs at least one finished trial, but there is none; the controller must propose some."
-        share = f", {prepared:.1f} of {limit.seconds:g} seconds of which went into preparing"
-        return (
-            "a search needs at least one finished trial, but none was finished in time"
-            f"{share if prepared > limit.seconds / 2 else ''}; allow more seconds."
-        )
-    ends = Counter((r.outcome.status, r.outcome.message) for r in records)
-    (status, message), times = ends.most_common(1)[0]
-    return f"no candidate could be trained: {_ended(status, message, times, len(records))}; {WAYS_OUT[status]}."
-
-
-def _ended(status: str, message: str, times: int, of: int) -> str:
-    return f"{times} of {of} trainings ended as {status!r} ({(message or 'no message').rstrip('.')})"
