@@ -1,9 +1,11 @@
-"""What tests ask of processes that they did not start themselves."""
+"""What tests ask of processes: of their own, and of those that they did not start themselves."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,16 @@ def alive(pid: int | str) -> bool:
         return False
 
 
-def until(true: Callable[[], Any], seconds: float = 60.0) -> None:
+def open_files() -> list[str]:
+    """Returns the names of what this process has open, none where there is no /proc."""
+    names = []
+    for descriptor in (PROC / "self" / "fd").glob("*"):
+        with suppress(OSError):  # it is closed while it is looked up
+            names.append(os.readlink(descriptor))
+    return names
+
+
+def until(true: Callable[[], Any], seconds: float = 300.0) -> None:
     """Waits for something."""
     end = time.monotonic() + seconds
     while not true():

@@ -54,13 +54,13 @@ class Server:
     def __init__(self, folder: Path, binaries: Path) -> None:
         self._folder, self._binaries = folder, binaries
         self._user = _unprivileged()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
-        self.url = f"postgresql://nas@127.0.0.1:{self._port}/postgres"
         if self._user:
             shutil.chown(folder, self._user)
         self._run("initdb", "-A", "trust", "-U", "nas", "--no-sync", "-E", "UTF8", "--locale=C")
+        with socket.socket() as free:  # as late as can be, so that nobody else takes it
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self.url = f"postgresql://nas@127.0.0.1:{self._port}/postgres"
 
     def start(self) -> None:
         options = (

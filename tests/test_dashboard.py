@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from dataclasses import replace
 from datetime import datetime
@@ -18,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
+from processes import until
 
 import nas
 from nas.architecture import Architecture
@@ -151,7 +151,7 @@ def _listen_to_ctrl_c() -> None:
 
 
 def _get(address: str):
-    with urllib.request.urlopen(address, timeout=20) as answer:
+    with urllib.request.urlopen(address, timeout=60) as answer:
         return json.loads(answer.read())
 
 
@@ -176,13 +176,10 @@ def test_the_dashboard_serves_the_trials_and_those_that_come(history, monkeypatc
         ranges = {p["name"]: p["distribution"] for p in trials[1]["params"]}
         assert (ranges["width"]["low"], ranges["width"]["high"], ranges["width"]["log"]) == (1, 64, True)
         history.append([record(5, -0.3, search="first")])  # as another process would
-        for _ in range(60):
-            if len(trials := _get(detail)["trials"]) == 6:
-                break
-            time.sleep(0.25)
-        assert trials[-1]["values"] == [-0.3]
+        until(lambda: len(_get(detail)["trials"]) == 6)
+        assert _get(detail)["trials"][-1]["values"] == [-0.3]
         server.send_signal(signal.SIGINT)
-        assert server.wait(20) == 0
+        assert server.wait(60) == 0
         assert "the records stay" in server.stdout.read()
     finally:
         server.kill()

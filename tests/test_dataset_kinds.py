@@ -212,9 +212,9 @@ def test_a_thousand_columns_are_read_in_time():
     frame = pd.DataFrame(rng.normal(size=(500, 1000)), columns=[f"c{i}" for i in range(1000)]).assign(
         y=rng.normal(size=500)
     )
-    started = time.perf_counter()
+    started = time.process_time()
     load(frame, target="y").holdout(seed=0)
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 # -------------------------------------------------------------------------------------------------------------- classes
@@ -258,11 +258,11 @@ def test_a_thousand_classes():
     assert data.outputs == 1000
     assert data.classes == tuple(names)
     assert load((rng.normal(size=(5000, 8)), y)).outputs == 1000  # codes 0 to k - 1
-    started = time.perf_counter()
+    started = time.process_time()
     p = rng.dirichlet(np.ones(1000), size=1250).astype(np.float32)
     assert np.isfinite(list(metrics("classification", p, data.y[:1250]).values())).all()
     metafeatures(data)
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 def test_columns_of_every_pandas_type():

@@ -19,6 +19,7 @@ from nas.errors import DataError, SearchError
 from nas.executors import Done, Failed, Here, Notice, Processes
 
 ROOT = Path(__file__).parents[1]
+ENDED = r"it was ended after \d+ seconds\."
 
 
 def prepare(shared: int, notice: Notice) -> Callable[[Any], Any]:
@@ -43,6 +44,7 @@ def prepare(shared: int, notice: Notice) -> Callable[[Any], Any]:
             child = os.fork()
             if child:
                 item[0].write_text(str(child))
+                notice("has a child")
             if child and "die" in item:
                 os._exit(7)
             time.sleep(600)
@@ -64,12 +66,16 @@ def busy_and_hanging(shared: int, notice: Notice) -> Callable[[Any], Any]:
 
 
 def test_who_says_what_it_is_doing_has_time_anew_and_is_remembered_by_it():
-    with Processes(busy_and_hanging, 0, workers=1, seconds=lambda item, busy: 1.0 if busy != 5 else 0.5) as pool:
+    allowed = {None: 1.4, 5: 0.5}  # until it first says something, and after what it says last
+
+    with Processes(busy_and_hanging, 0, workers=1, seconds=lambda item, busy: allowed.get(busy, 60.0)) as pool:
         started = time.monotonic()
         ((_, failed),) = pool.run([6])
-        assert time.monotonic() - started > 5 * 0.3  # more than one second
+        spent = time.monotonic() - started
     assert (failed.kind, failed.busy) == ("timeout", 5)
-    assert failed.seconds < 1.5
+    assert failed.seconds >= 0.5
+    assert spent - failed.seconds > 5 * 0.3  # more than it had at first; seconds are those since it said something
+    assert spent < 300
 
 
 def refuse(shared: object, notice: Notice) -> Callable[[Any], Any]:
@@ -117,11 +123,11 @@ def test_what_a_call_raises_is_raised():
 
 def test_a_call_that_hangs_or_dies_is_ended_alone():
     start = time.monotonic()
-    with Processes(prepare, 10, workers=2, seconds=lambda item, busy: 1.0) as pool:
+    with Processes(prepare, 10, workers=2, seconds=lambda item, busy: 1.0 if item == "hang" else 60.0) as pool:
         found = dict(pool.run(["hang", 1, "die", 2, 3]))
-    assert time.monotonic() - start < 60
+    assert time.monotonic() - start < 300
     assert found["hang"].kind == "timeout"
-    assert re.fullmatch(r"it was ended after \d+ seconds\.", found["hang"].message)
+    assert re.fullmatch(ENDED, found["hang"].message)
     assert found["die"] == Failed("died", "its process ended with code 7; it may have run out of memory.")
     assert [found[i] for i in (1, 2, 3)] == [Done(11), Done(12), Done(13)]
 
@@ -129,10 +135,10 @@ def test_a_call_that_hangs_or_dies_is_ended_alone():
 @needs_proc
 def test_what_a_call_started_ends_with_it(tmp_path):
     start = time.monotonic()
-    with Processes(prepare, 10, workers=1, seconds=lambda item, busy: 2.0) as pool:
+    with Processes(prepare, 10, workers=1, seconds=lambda item, busy: 0.3 if busy else 60.0) as pool:
         found = dict(pool.run([(tmp_path / "pid",), 1]))
     assert found[1] == Done(11)
-    assert time.monotonic() - start < 60
+    assert time.monotonic() - start < 300
     until(lambda: not alive((tmp_path / "pid").read_text()))
 
 
@@ -141,7 +147,7 @@ def test_a_process_that_died_is_noticed_though_what_it_started_lives(tmp_path):
     start = time.monotonic()
     with Processes(prepare, 10, workers=1) as pool:  # nothing is ended for taking long
         found = dict(pool.run([(tmp_path / "pid", "die"), 1]))
-    assert time.monotonic() - start < 60
+    assert time.monotonic() - start < 300
     assert [each.kind for each in found.values() if isinstance(each, Failed)] == ["died"]
     assert found[1] == Done(11)
     until(lambda: not alive((tmp_path / "pid").read_text()))
@@ -192,12 +198,13 @@ def test_a_process_ends_with_the_one_that_started_it(tmp_path):
     until(lambda: not alive(note.read_text()))
 
 
-@pytest.mark.timeout(60, method="thread")
+@pytest.mark.timeout(900, method="thread")
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX signals")
 def test_what_hangs_here_is_broken_off_and_the_next_call_goes_on():
-    with Here(prepare, 1, seconds=lambda item, busy: 0.3) as executor:
+    with Here(prepare, 1, seconds=lambda item, busy: 0.3 if item == "hang" else 60.0) as executor:
         found = dict(executor.run(["hang", 1]))
-    assert found["hang"] == Failed("timeout", "it was ended after 0 seconds.")
+    assert found["hang"].kind == "timeout"
+    assert re.fullmatch(ENDED, found["hang"].message)
     assert found[1] == Done(2)
 
 
@@ -206,10 +213,10 @@ def test_a_process_that_has_not_loaded_in_time_gives_its_call_up():
     with Processes(slowly, 1, workers=1, until=time.monotonic() + 0.5) as executor:
         ((_, failed),) = executor.run([1])
     assert failed == Failed("timeout", "it was ended after 0 seconds.")
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 300
 
 
 def slowly(shared: int, notice: Notice) -> Callable[[Any], Any]:
-    """Returns nothing for a minute."""
-    time.sleep(60)
+    """Returns nothing for ten minutes."""
+    time.sleep(600)
     return prepare(shared, notice)

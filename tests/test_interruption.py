@@ -62,7 +62,7 @@ def test_nothing_is_lost_and_nobody_is_left(tmp_path, monkeypatch, sent, when):
             (tmp_path / "hangs").unlink()
         (tmp_path / "what").write_text("")
         (tmp_path / "let go").touch()  # finalists may hang by now
-        printed, complaint = process.communicate(timeout=120)
+        printed, complaint = process.communicate(timeout=300)
     finally:
         process.kill()
     count = kept(tmp_path)

@@ -166,9 +166,9 @@ def test_ten_thousand_rows_of_fifty_columns_take_little_time(classes):
     y = np.digitize(y, np.quantile(y, np.arange(1, classes) / classes)) if classes else y
     data, times = load((X, y)), []
     for _ in range(3):
-        started = time.perf_counter()
+        started = time.process_time()
         metafeatures(data)
-        times.append(time.perf_counter() - started)
+        times.append(time.process_time() - started)
         if times[-1] < 3.0:
             break
     assert min(times) < 3.0  # .3 to .6 s on one idle core

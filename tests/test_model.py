@@ -325,9 +325,9 @@ def test_a_huge_network_is_counted_without_being_allocated():
     names = [f"n{i}" for i in range(6)]
     nodes = {name: ("linear", {"width": 1_000_000}) for name in names}
     found = architecture(nodes, [*zip(["x", *names], [*names, "y"], strict=True)])
-    start = time.perf_counter()
+    start = time.process_time()
     counted = count(found, Signature({"x": (64,)}, 10))
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     assert counted.parameters == 64 * 10**6 + 10**6 + 5 * (10**12 + 10**6) + 10**7 + 10
     assert counted.memory > 20 * counted.parameters
 
@@ -335,9 +335,9 @@ def test_a_huge_network_is_counted_without_being_allocated():
 def test_the_largest_architecture_allowed_is_counted_in_seconds():
     names = [f"n{i}" for i in range(4094)]
     found = architecture(dict.fromkeys(names, "relu"), [*zip(["x", *names], [*names, "y"], strict=True)])
-    start = time.perf_counter()
+    start = time.process_time()
     assert count(found, Signature({"x": (4,)}, 2)).parameters == 4 * 2 + 2
-    assert time.perf_counter() - start < 30
+    assert time.process_time() - start < 30
 
 
 def test_values_that_grow_without_bound_are_refused():

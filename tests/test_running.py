@@ -216,11 +216,13 @@ def test_hyperband_cut_short_goes_on_with_those_that_were_under_way(tmp_path, mo
         return stops(self, epoch, epochs, curves)
 
     more = {"space": small_space(), "trials": 9, "fidelity": "hyperband", "history": None, "controller": "random"}
+    began = time.monotonic()
     whole = hyperband(tmp_path / "whole.db", trials=14, controller="random")
+    enough = 1 + time.monotonic() - began  # seconds for a first rung on any machine: all of it took no longer
     with monkeypatch.context() as patch:
         patch.setattr(Halving, "stops", slow)
         with Search(nas.load(data()), **more, storage=tmp_path / "cut.db", seconds=1e6) as search:
-            search._limit.end = time.monotonic() + 4
+            search._limit.end = time.monotonic() + enough
             cut = list(search.run())
         result = search.finish()
     assert [record.fidelity.epochs for record in cut] == [1] * 6
@@ -410,7 +412,7 @@ def test_the_one_under_way_when_the_time_is_over_is_given_up_and_trained_by_the_
     with Search(nas.load(data()), seconds=0.5, **more) as search:
         started = time.monotonic()
         assert list(search.run()) == []  # it would take longer
-        assert time.monotonic() - started < 20  # a busy machine loads for seconds
+        assert time.monotonic() - started < 200  # a busy machine loads for long
     (tmp_path / "what").write_text("")
     unhurried = nas.search(data(), **more)
     assert trace(unhurried) == trace(nas.search(data(), **more | {"storage": tmp_path / "whole.db"}))
@@ -445,5 +447,5 @@ def test_a_candidate_that_hangs_when_the_time_is_over_is_ended_and_leaves_no_rec
     ) as search:
         started = time.monotonic()
         assert list(search.run()) == []
-        assert time.monotonic() - started < 60  # without its end it would be an hour
+        assert time.monotonic() - started < 300  # without its end it would be an hour
     assert kept(tmp_path) == 0

