@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from trainings import MLP, blobs, chain, linear, one, plain, stripes, waves
 
 from nas import metrics
@@ -202,19 +203,26 @@ def test_fewer_rows_are_a_part_of_more_rows():
 
 
 def test_a_step_costs_little_more_than_its_layers():
-    """The loop around a small network, resident data and optimiser included, stays below a millisecond a step."""
+    """A small network's, the loop, resident data and optimiser included; on a machine of any speed."""
     data = blobs(1024)
     network = build(chain(linear(64), "relu", linear(64), "relu"), Signature({"x": (6,)}, 3), seed=0)
     fold = resident_module.Fold(data, np.arange(1024), None)
     rows = fold.rows(("x",), training=True)
-    advance([Training(network, rows, None, Recipe(), Task(True), Budget(2), 0)], 2)
-    best = math.inf
-    for _ in range(5):
+    layers = nn.Sequential(nn.Linear(6, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3))
+    x, y = torch.randn(128, 6), torch.randint(0, 3, (128,))
+
+    def forth_and_back() -> None:
+        for _ in range(40):
+            nn.functional.cross_entropy(layers(x), y).backward()
+
+    best = {"steps": math.inf, "layers": math.inf}
+    for _ in range(6):  # turn by turn; the first time each loads what is loaded once
         training = Training(network, rows, None, Recipe(), Task(True), Budget(5), 0)
-        start = time.process_time()
-        advance([training], 5)
-        best = min(best, (time.process_time() - start) / 40)
-    assert best < 2.5e-3  # about .5 ms on a quiet core; the margin is for busy machines
+        for name, of_40 in (("steps", lambda: advance([training], 5)), ("layers", forth_and_back)):  # noqa: B023
+            start = time.process_time()
+            of_40()
+            best[name] = min(best[name], time.process_time() - start)
+    assert best["steps"] < 3 * best["layers"]
 
 
 def test_costs_are_reported():
