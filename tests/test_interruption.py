@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from hanging import space_of
 from processes import alive, needs_proc, until
-from test_loop import ROOT, data
+from test_loop import ROOT, data, small_space
 from test_running import kept, options
 
 import nas
+from nas.controllers.random import RandomController
+from nas.loop import Search
+from nas.metadataset import MetaDataset
 
 TRIALS = 5
 SCRIPT = f"""
@@ -66,6 +69,8 @@ def test_nothing_is_lost_and_nobody_is_left(tmp_path, monkeypatch, sent, when):
     finally:
         process.kill()
     count = kept(tmp_path)
+    with MetaDataset.open(tmp_path / "h.db") as history:
+        assert not any(info.finished for info in history.searches())
     assert count == TRIALS if when == TRIALS else count in (2, 3)
     if sent == [signal.SIGINT]:
         assert process.returncode == 0, complaint
@@ -76,3 +81,21 @@ def test_nothing_is_lost_and_nobody_is_left(tmp_path, monkeypatch, sent, when):
         assert process.returncode == -sent[0]
     result = nas.search(data(), space=space_of("hanging"), trials=TRIALS, **options(tmp_path))
     assert (len(result.records), len(result.confirmed), kept(tmp_path)) == (TRIALS, 3, TRIALS)
+
+
+def test_interrupted_while_it_is_replayed_a_search_gives_the_best_on_record(tmp_path, monkeypatch):
+    more = {"space": small_space(), "trials": TRIALS} | options(tmp_path)
+    whole = nas.search(data(), **more)
+    ask = RandomController.ask
+
+    def interrupted(self, count=1):
+        if len(self._told) == 2:
+            raise KeyboardInterrupt
+        return ask(self, count)
+
+    monkeypatch.setattr(RandomController, "ask", interrupted)
+    with Search(nas.load(data()), **(more | {"trials": TRIALS + 3})) as search:
+        assert list(search.run()) == list(whole.records)
+        result = search.finish()
+    assert (result.best, result.confirmed) == (whole.best, whole.confirmed)
+    assert any(note.startswith(f"interrupted after {TRIALS} of {TRIALS + 3} trials") for note in result.notes)

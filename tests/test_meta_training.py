@@ -18,6 +18,7 @@ import nas
 from nas.cli import main
 from nas.cli.meta import _line
 from nas.controllers import Problem
+from nas.controllers.meta import MetaController
 from nas.controllers.stored import path_of
 from nas.dataset import load
 from nas.errors import DataError, HistoryError, SearchError
@@ -26,7 +27,7 @@ from nas.loop import replay
 from nas.loop.replay import CLIP, FEWEST, doubt, held_out, regrets, replayed
 from nas.loop.worth import Worth
 from nas.metadataset import MetaDataset, shipped
-from nas.record import PastDataset
+from nas.record import PastDataset, Record
 from nas.space import Choices, SearchSpace
 from search_spaces import cell, default_for, tabular
 from search_spaces.forms import forms
@@ -206,6 +207,19 @@ def test_of_a_name_with_little_on_record_the_data_is_searched(history: MetaDatas
         assert (found.name, len(found.warm)) == ("wine", 2)
         with pytest.raises(DataError, match="'d0' cannot be played again"):
             nas.meta_test("d0", history=own)  # nor is there anything in a space with a name
+
+
+def test_an_interrupted_test_of_data_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a search beside a whole one would be a verdict about neither."""
+    tell = MetaController.tell
+
+    def interrupted(self: MetaController, records: Sequence[Record]) -> None:
+        tell(self, records)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(MetaController, "tell", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(nas.meta_test("wine", trials=3, space=small_space(), history=kept(":memory:", [])))
 
 
 def test_what_was_passed_is_checked_at_the_call(history: MetaDataset) -> None:

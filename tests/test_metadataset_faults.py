@@ -12,6 +12,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from conformance_store import dataset, fill, record
 from store_processes import kill_9, python, sound
 
@@ -258,3 +259,26 @@ except nas.errors.HistoryError as error:
     assert "cannot be written" in second
     shutil.rmtree(Path(first.split(" is kept in ")[1].split(";")[0]).parent)
     assert os.environ["NAS_HISTORY"] == str(path)
+
+
+@pytest.mark.parametrize("place", [":memory:", "history.db"])
+def test_an_interrupted_statement_costs_its_transaction_alone(tmp_path, monkeypatch, place):
+    """A history in memory is still there, and a file is free at once for whoever writes next."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("nas.metadataset.sql.BUSY_SECONDS", 0.1)
+    with MetaDataset.open(place) as store:
+        made, left = fill(store), 0
+
+        def interrupt(*_: object) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+
+        sa.event.listen(store._engine, "after_cursor_execute", interrupt)
+        for statement in range(1, 5):  # begin, whether its dataset is there, what is there, insert
+            left = statement
+            with pytest.raises(KeyboardInterrupt):
+                store.append([record(100, "s0", "d0")])
+            store.add_dataset(dataset("d0"))
+            assert store.records() == made

@@ -395,6 +395,10 @@ def test_the_estimate_grows_with_what_is_left_to_do(tmp_path):
     few, many = estimate(trials=1), estimate(trials=400)
     assert 0 < few < many
     assert estimate(trials=400, seconds=1) < many / 2
+    with Search(nas.load(data()), space=small_space(), trials=2, fidelity=QUICK, history=tmp_path / "h.db") as search:
+        cost = sum(record.outcome.cost.seconds for record in search.run())
+    with Search(nas.load(data()), space=small_space(), trials=2, fidelity=QUICK, history=tmp_path / "h.db") as begun:
+        assert cost / 2 <= begun.estimate() <= 2 * cost, "twice the splits, perhaps fewer epochs"
     run(tmp_path / "h.db", trials=2)
     with Search(nas.load(data()), space=small_space(), trials=2, fidelity=QUICK, history=tmp_path / "h.db") as done:
         assert done.estimate() == 0

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"nas: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("nas: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        print("nas: interrupted; a search goes on where it stopped, by the same command", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as in `nas history list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -147,6 +147,8 @@ def _searched(
         with running:
             described = described or _is_described(running)
             runs[name] = list(running.run())
+        if running.interrupted:  # half a search is none to compare
+            raise KeyboardInterrupt
     records = [*runs["warm"], *runs["cold"]]
     if all(record.score is None for record in records):
         raise SearchError(f"no candidate could be trained on {data.name!r}; `nas search` says why.")

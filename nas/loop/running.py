@@ -69,6 +69,7 @@ class Search:
         metric: What is maximised.
         records: What was evaluated so far, in order.
         notes: Sentences for the user about what was decided on the way.
+        interrupted: Whether Ctrl-C ended the trials.
         controller: What chooses the candidates.
     """
 
@@ -126,7 +127,7 @@ class Search:
         if self.workers > 1:
             self.notes.append("with several workers the same call may find another network: who ends first is chance")
         self._spec = controller
-        self._done = self._late = self._interrupted = False
+        self._done = self._late = self.interrupted = False
         self._prepared = 0.0
         self._begun: list[Choices] = []  # of a group that the end of an earlier call cut short
         self._histories = Histories(history, storage)
@@ -156,10 +157,10 @@ class Search:
 
     def estimate(self) -> float:
         """Seconds that the trials and the confirmation of the finalists will take about, those on record aside."""
-        done = sum(record.purpose == "screen" for record in self._own)
-        if done >= self.trials:
-            return 0.0
-        at_once = min(self.workers, os.cpu_count() or 1)
+        screened = [record for record in self._own if record.purpose == "screen" and record.number < self.trials]
+        done, at_once = len(screened), min(self.workers, os.cpu_count() or 1)
+        if done == self.trials:
+            return min(self._finalists.seconds(screened, at_once), self._limit.left)
         likely = self.controller.ask(TIMED) if isinstance(self._spec, str) else []
         paced = pace(self._evaluator, likely, self._executor, self._limit.share(SHARE))
         loading = LOADING if isinstance(self._executor, Processes) else 0.0
@@ -189,20 +190,24 @@ class Search:
         """Yields the record of every trial when it is committed; those of an earlier call first.
 
         Raises:
-            KeyboardInterrupt: Where it comes before the first trial has ended; later ones end the trials with a note.
+            KeyboardInterrupt: Where it comes before the first trial has ended; later ones end the trials with a note,
+                and what is on record besides is yielded.
         """
         try:
             yield from self._replayed()
             self._prepared = self._limit.gone
             yield from self._trained()
         except KeyboardInterrupt:
+            others = [r for r in self._own if r.purpose == "screen" and len(self.records) <= r.number < self.trials]
+            self.records += others
             if not self.records:
                 raise
-            self._interrupted = True
+            self.interrupted = True
             self.notes.append(
                 f"interrupted after {len(self.records)} of {self.trials} trials: the best of them is the result (again "
                 "Ctrl-C ends at once); the same call goes on with the others"
             )
+            yield from others
         if self._late and len(self.records) < self.trials:
             self.notes.append(
                 f"{self._limit.seconds:g} seconds were over after {len(self.records)} of {self.trials} trials; the "
@@ -354,7 +359,8 @@ class Search:
             costs=self._meter.costs(self.records) if len(self.goals.objectives) > 1 else {},
             notes=tuple(self.notes),
         )
-        finished = self._kept.finished or (now() if self._done else "")
+        done = self._done and len(confirmed) == len(finalists)
+        finished = self._kept.finished or (now() if done else "")
         account = account_at_end(result, Account.from_dict(self._kept.account)).to_dict()
         self._kept = self._histories.storage.add_search(replace(self._kept, finished=finished, account=account))
         return result
@@ -365,7 +371,7 @@ class Search:
         try:
             self._finalists.train(finalists, self._limit.end)
         except KeyboardInterrupt:
-            if self._interrupted:
+            if self.interrupted:
                 raise
             why, then = "interrupted", "; the same call goes on with the others"
         confirmed = self._finalists.confirmed(finalists)

@@ -282,6 +282,11 @@ def _sqlite(target: str) -> sa.Engine:
         write = connection.get_execution_options().get("nas_write")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
+    @sa.event.listens_for(engine, "handle_error")
+    def broken_off(context: sa.ExceptionContext) -> None:
+        if not isinstance(context.original_exception, Exception):  # Ctrl-C: the transaction ends, not the connection
+            context.is_disconnect = False  # whose lock would stay until it is collected, and with it all in memory
+
     return engine
 
 
