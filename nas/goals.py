@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +35,7 @@ BYTES = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**
 MILLISECONDS = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
 WEIGHT_BYTES = 4  # an exported parameter is a float32
 FEW, NEAR = 5, 3.0  # smallest architectures timed; times the limit that noise and what is not among them may explain
+SIZES = 64  # random architectures that show what sizes a space has
 GOLDEN = (5**0.5 - 1) / 2
 LONGEST = -2.2250738585072014e-308  # no number takes more characters
 
@@ -111,10 +114,12 @@ class Meter:
         data: All rows of the search, which preprocessing (part of the file) is fitted on.
         space: What the architectures are of.
         metric: Name of what is maximised, which an exported file holds with the score.
+        seed: Decides the random architectures that show what the space has.
     """
 
-    def __init__(self, goals: Goals, data: Dataset, space: SearchSpace, metric: str) -> None:
-        self._goals, self._data, self._operations = goals, data, space.operations
+    def __init__(self, goals: Goals, data: Dataset, space: SearchSpace, metric: str, seed: int) -> None:
+        self._goals, self._data, self._space, self._seed = goals, data, space, seed
+        self._operations = space.operations
         paths = {path: domain for path, domain in space.decisions().items() if path.startswith("settings.")}
         self._settings = {path.removeprefix("settings."): _longest(domain) for path, domain in paths.items()}
         self._scores = {"metric": metric, "score": LONGEST}
@@ -123,8 +128,8 @@ class Meter:
         self._known: dict[str, Footprint] = {}
         self._cap = math.inf
 
-    def check(self, drawn: Iterable[Architecture]) -> None:
-        """Refuses limits that none of ``drawn``, architectures of the space, comes near.
+    def check(self) -> None:
+        """Refuses limits that no random architecture comes near.
 
         Otherwise a search would export hundreds of candidates before it gave up.
 
@@ -134,7 +139,7 @@ class Meter:
         """
         if self._goals.max_size is None and self._goals.max_latency is None:
             return
-        smallest = sorted(drawn, key=self._parameters)
+        smallest = sorted(self._drawn(), key=self._parameters)
         least = WEIGHT_BYTES * self._parameters(smallest[0])
         if self._goals.max_size is not None and least > self._goals.max_size:
             raise SearchError(
@@ -152,11 +157,11 @@ class Meter:
                 f"than max_latency, {self._goals.max_latency:.3g}; allow more, or search a space with fewer operations."
             )
 
-    def turn(self, number: int, drawn: Iterable[Architecture]) -> None:
-        """Sets the cap of trial ``number``; ``drawn`` are random architectures, looked at where there is a cap."""
+    def turn(self, number: int) -> None:
+        """Sets the cap of trial ``number``."""
         self._cap = math.inf
         if len(self._goals.objectives) > 1 and number % 2:
-            counts = np.log(sorted(max(1, self._parameters(a)) for a in drawn))
+            counts = np.log(sorted(max(1, self._parameters(a)) for a in self._drawn()))
             self._cap = float(np.exp(np.quantile(counts, (0.5 + number * GOLDEN) % 1)))
 
     def allows(self, architecture: Architecture) -> bool:
@@ -174,6 +179,34 @@ class Meter:
         if self._goals.max_size is not None and least > self._goals.max_size:
             return f"{least:,} bytes of weights are more than max_size, {self._goals.max_size:,.0f}"
         return self._goals.violation(self.footprint(architecture))
+
+    def measure(self, architecture: Architecture) -> None:
+        """Measures what the objectives ask for of an architecture."""
+        if self._exports:
+            self.footprint(architecture)
+
+    def seconds(self) -> float:
+        """Returns what it takes to see what a candidate costs, and whether it keeps the limits."""
+        taken = [0.0]
+        for architecture in islice(self._drawn(), 2):  # the first one pays for what is loaded once
+            started = time.perf_counter()
+            self.violation(architecture)
+            self.measure(architecture)
+            taken.append(time.perf_counter() - started)
+        return taken[-1]
+
+    def knows(self, architecture: Architecture) -> bool:
+        """Whether there is nothing left to measure of an architecture."""
+        return not self._exports or architecture.key in self._known
+
+    @property
+    def footprints(self) -> dict[str, tuple[int, int, float]]:
+        """What has been measured, the fields of footprints by the keys of architectures."""
+        return {key: astuple(footprint) for key, footprint in self._known.items()}
+
+    def remember(self, footprints: Mapping[str, tuple[int, int, float]]) -> None:
+        """Takes what an earlier call of the same search has measured."""
+        self._known = {key: Footprint(*each) for key, each in footprints.items()} | self._known
 
     def footprint(self, architecture: Architecture) -> Footprint:
         """Returns what an architecture costs, by exporting it untrained (about a second).
@@ -195,8 +228,8 @@ class Meter:
         return self._known[architecture.key]
 
     def front(self, records: Iterable[Record]) -> tuple[tuple[Record, Footprint], ...]:
-        """Returns the records that no other one beats in every objective, best score first, with what they cost."""
-        scored = sorted((r for r in records if r.score is not None), key=lambda r: (-(r.score or 0.0), r.number))
+        """Returns the measured records that no other one beats in every objective, best score first, and their cost."""
+        scored = sorted(self._measured(records), key=lambda r: (-(r.score or 0.0), r.number))
         points = [(-(r.score or 0.0), *self._costs(r.architecture)) for r in scored]
         kept = [
             record
@@ -206,12 +239,15 @@ class Meter:
         return tuple((record, self.footprint(record.architecture)) for record in kept)
 
     def costs(self, records: Iterable[Record]) -> dict[str, tuple[float, ...]]:
-        """Returns what should be small besides the score of each architecture that has one, by its key."""
-        return {r.architecture.key: self._costs(r.architecture) for r in records if r.score is not None}
+        """Returns what should be small besides the score of each measured architecture that has one, by its key."""
+        return {r.architecture.key: self._costs(r.architecture) for r in self._measured(records)}
+
+    def _measured(self, records: Iterable[Record]) -> list[Record]:
+        return [r for r in records if r.score is not None and self.knows(r.architecture)]
 
     def _costs(self, architecture: Architecture) -> tuple[float, ...]:
         names = self._goals.objectives[1:]
-        if names == ("parameters",):  # needs no export
+        if not self._exports:
             return (float(self._parameters(architecture)),)
         return tuple(float(getattr(self.footprint(architecture), name)) for name in names)
 
@@ -227,6 +263,17 @@ class Meter:
 
         signature = self._all_rows.signature
         return build(present(architecture, signature), signature, self._operations, seed=0)
+
+    def _drawn(self) -> Iterator[Architecture]:
+        """The default and random architectures of the unlimited space, the same ones whenever they are asked for."""
+        rng = np.random.default_rng([self._seed, 1])
+        yield self._space.architecture(self._space.default())
+        yield from (self._space.architecture(self._space.sample(rng)) for _ in range(SIZES))
+
+    @property
+    def _exports(self) -> bool:
+        """Whether an objective is about the exported file."""
+        return bool({"size", "latency"} & set(self._goals.objectives))
 
     @property
     def _all_rows(self) -> Fold:

@@ -53,7 +53,8 @@ def study_of(
         storage: Where to write it: a storage of Optuna or its URL, in memory unless given. Where a study of that name
             is there already, the trials it lacks are added.
         objectives: The score, and what should be small besides.
-        costs: What should be small, in that order, of every architecture that has a score, by its key.
+        costs: What should be small, in that order, of every architecture that has a score, by its key; one that was
+            not measured is a failed trial.
     """
     import optuna
     from optuna.study import StudyDirection
@@ -98,13 +99,14 @@ def _trial(
 
     outcome, choices = record.outcome, dict(record.choices)
     ended = datetime.fromisoformat(record.created).astimezone().replace(tzinfo=None)  # Optuna's are local, without zone
-    state = TrialState.FAIL if record.score is None else TrialState.PRUNED if short else TrialState.COMPLETE
+    failed = record.score is None or (costs is not None and not costs)
+    state = TrialState.FAIL if failed else TrialState.PRUNED if short else TrialState.COMPLETE
     return FrozenTrial(
         number=record.number,
         trial_id=record.number,
         state=state,
         value=record.score if costs is None else None,
-        values=None if costs is None or record.score is None else [record.score, *costs],
+        values=None if not costs or record.score is None else [record.score, *costs],
         datetime_start=ended - timedelta(seconds=outcome.cost.seconds),
         datetime_complete=ended,
         params=choices,

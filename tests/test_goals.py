@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 
 import numpy as np
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 import nas
 from nas.errors import SearchError
 from nas.goals import Footprint, Goals, _dominates
+from nas.loop import Search
+from nas.loop.limit import Limit
 from nas.space import Choice, Float, Integer, SearchSpace
 
 QUICK = nas.Fidelity(epochs=2, rows=60, splits=2)
@@ -179,3 +182,38 @@ def test_several_objectives_give_the_candidates_that_no_other_beats():
     assert study.metric_names == ["minus brier", "parameters"]
     assert {trial.number for trial in study.best_trials} == best
     assert {t.number: (-t.values[0], t.values[1]) for t in study.trials} == points
+
+
+BOTH = {"space": few(8, 16, 32, 64), "controller": "random", "fidelity": QUICK, "objectives": ("score", "latency")}
+
+
+def test_what_was_measured_is_on_record(tmp_path):
+    options = BOTH | {"trials": 3, "storage": tmp_path / "h.db", "history": None}
+    first = nas.search(data(), **options)
+    assert first.costs.keys() == {record.architecture.key for record in first.records}
+    again = nas.search(data(), **options)
+    assert again.costs == first.costs  # timed anew they would differ
+    assert [footprint for _, footprint in again.front] == [footprint for _, footprint in first.front]
+    more = nas.search(data(), **options | {"trials": 4})
+    assert first.costs.items() < more.costs.items()
+
+
+def test_candidates_are_measured_in_the_time_there_is_and_the_notes_tell_of_others(tmp_path):
+    options = BOTH | {"trials": 3, "storage": tmp_path / "h.db", "history": None, "name": "short"}
+    with Search(nas.load(data()), **options) as search:
+        assert len(list(search.run())) == 3
+        asked = [search._meter.knows(record.architecture) for record in search.records]
+        assert asked == [True] * 3  # before they were trained: it counts as time of the trials
+    with Search(nas.load(data()), **options) as search:  # nothing of that is on record before there is a result
+        assert len(list(search.run())) == 3
+        search._finalists.train(search.records, math.inf)
+        search._limit = Limit(1e-9)
+        result = search.finish()
+        assert (result.front, result.costs) == ((), {})
+        shapes = len({record.architecture.key for record in result.records})
+        assert f"1e-09 seconds were over before {shapes} candidate" in result.notes[-1]
+        assert {trial.state.name for trial in result.study.trials} == {"FAIL"}
+        assert not search._histories.storage.search("short").finished
+    whole = nas.search(data(), **options)
+    assert len(whole.costs) == shapes
+    assert len(whole.front) >= 1

@@ -33,7 +33,7 @@ class Proposals:
     Args:
         controller: Told nothing yet.
         evaluator: Names evaluations by their keys.
-        meter: Refuses what exceeds a limit.
+        meter: Measures candidates, and refuses what exceeds a limit.
         known: Evaluations of earlier searches by key.
 
     Attributes:
@@ -58,7 +58,7 @@ class Proposals:
         The controller is asked again after each that is known or refused, until there are so many. ``pending`` are keys
         under way, asked for beside the others so that none is asked for twice; ``recorded`` are keys that count as new
         though they are known, when a search is replayed. At ``until``, a ``time.monotonic()``, nothing more is asked
-        for; a replay goes on, but nothing is measured for a limit then.
+        for; a replay goes on, but nothing is measured then.
         """
         repeats = wider = 0
         found: dict[str, Choices] = {}
@@ -92,9 +92,11 @@ class Proposals:
             return self.hits[-1]
         if time.monotonic() >= until:
             return None
-        if reason := self._meter.violation(self._evaluator.space.architecture(choices)):
+        architecture = self._evaluator.space.architecture(choices)
+        if reason := self._meter.violation(architecture):
             self.refused.append(reason)
             return self._evaluator.refused(choices, reason)
+        self._meter.measure(architecture)
         return None
 
 

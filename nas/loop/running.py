@@ -15,8 +15,6 @@ from dataclasses import replace
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from nas.dataset import Dataset
 from nas.errors import SearchError
 from nas.evaluation import Evaluator, Group, describe, now
@@ -52,12 +50,10 @@ from nas.result import Result
 from nas.sketch import KIN, kinship
 
 if TYPE_CHECKING:
-    from nas.architecture import Architecture
     from nas.controllers import Controller, ControllerSpec
     from nas.space import Choices, SearchSpace
 ASKING, LOADING = 0.1, 4.0  # seconds a controller takes for a choice, and a process until it can train, about
 WORKERS = 1024  # processes at most
-SIZES = 64  # random architectures that show what sizes a space has
 
 
 class Search:
@@ -167,22 +163,13 @@ class Search:
         seconds = (
             sum(self._stopping.rounds.at(n)[0].share for n in range(done, self.trials)) * paced.screening / at_once
         )
-        seconds += (self.trials - done) * (ASKING + self._measuring())
+        seconds += (self.trials - done) * (ASKING + self._meter.seconds())
         seconds += math.ceil(FINALISTS / at_once) * paced.confirmation
         return min(loading + seconds, self._limit.left)
 
     def _slowest(self) -> float:
         """The most seconds a screening took so far."""
         return max((record.outcome.cost.seconds for record in self.records), default=0.0)
-
-    def _measuring(self) -> float:
-        """Seconds it takes to see whether a candidate keeps the limits."""
-        taken = [0.0]
-        for architecture in islice(self._architectures(), 2):  # the first one pays for what is loaded once
-            started = time.perf_counter()
-            self._meter.violation(architecture)
-            taken.append(time.perf_counter() - started)
-        return taken[-1]
 
     # ---- the trials --------------------------------------------------------------------------------------------
 
@@ -286,7 +273,7 @@ class Search:
         until: float = math.inf,
     ) -> list[Choices]:
         """The candidates for trial ``number`` and those after it; what is known of others is told on the way."""
-        self._meter.turn(number, self._architectures())
+        self._meter.turn(number)
         before = len(self._proposals.hits)
         choices = self._proposals.next(count, pending, recorded, until)
         self._stopping.tell([hit for hit in self._proposals.hits[before:] if hit.search != self.name])
@@ -340,6 +327,8 @@ class Search:
                 f"of {counted(len(complete), 'candidate')} none went on to the end: the best one was stopped after "
                 f"{best.fidelity.epochs} of {self.fidelity.epochs} epochs"
             )
+        self._measure([*complete, *self.records])
+        known = [record for record in complete if self._meter.knows(record.architecture)]
         result = Result(
             best=best,
             records=tuple(self.records),
@@ -354,15 +343,17 @@ class Search:
             device=self.device,
             metric=self.metric,
             explanation=self.controller.explain(),
-            front=self._meter.front(self._within(complete)) if len(self.goals.objectives) > 1 else (),
+            front=self._meter.front(self._within(known)) if len(self.goals.objectives) > 1 else (),
             objectives=self.goals.objectives,
             costs=self._meter.costs(self.records) if len(self.goals.objectives) > 1 else {},
             notes=tuple(self.notes),
         )
-        done = self._done and len(confirmed) == len(finalists)
+        done = self._done and len(confirmed) == len(finalists) and len(known) == len(complete)
         finished = self._kept.finished or (now() if done else "")
-        account = account_at_end(result, Account.from_dict(self._kept.account)).to_dict()
-        self._kept = self._histories.storage.add_search(replace(self._kept, finished=finished, account=account))
+        account = account_at_end(result, Account.from_dict(self._kept.account))
+        account = replace(account, footprints=self._meter.footprints)
+        kept = replace(self._kept, finished=finished, account=account.to_dict())
+        self._kept = self._histories.storage.add_search(kept)
         return result
 
     def _confirmed(self, finalists: Sequence[Record]) -> list[tuple[Record, Record]]:
@@ -381,6 +372,26 @@ class Search:
                 f"{'' if confirmed else ': the score is that of the trials'}{then}"
             )
         return confirmed
+
+    def _measure(self, records: Sequence[Record]) -> None:
+        """Measures what they cost, where that is asked for and not known, in the time there is; a note tells of others.
+
+        What this call trained was measured before, so these are of earlier ones.
+        """
+        why = f"{self._limit.seconds or 0:g} seconds were over"
+        try:
+            for record in records:
+                if time.monotonic() < self._limit.end:
+                    self._meter.measure(record.architecture)
+        except KeyboardInterrupt:
+            if self.interrupted:
+                raise
+            why = "interrupted"
+        if missing := {r.architecture.key for r in records if not self._meter.knows(r.architecture)}:
+            self.notes.append(
+                f"{why} before {counted(len(missing), 'candidate')} known from before had been measured: the front is "
+                "of the others; the same call goes on with them"
+            )
 
     def _within(self, records: Sequence[Record]) -> Iterator[Record]:
         """Those that keep the limits: what was trained here was measured before, and need not be as fast again."""
@@ -443,6 +454,7 @@ class Search:
         )
         storage.add_dataset(self.info)
         self._kept = storage.add_search(info)  # refuses a name that belongs to another search
+        self._meter.remember(Account.from_dict(self._kept.account).footprints)
         if self._kept.snapshot_digest != snapshot.digest:
             self.notes.append("the history this search began with has changed since: it goes on, but not as a replay")
         self._own = storage.records(search=self.name)
@@ -466,8 +478,8 @@ class Search:
             self.name, self.info, self.dataset, self.space, self.fidelity, self.seed, self.device, self.metric
         )
         self._evaluator.check()
-        self._meter = Meter(self.goals, self.whole, self.space, self.metric.name)
-        self._meter.check(self._architectures())
+        self._meter = Meter(self.goals, self.whole, self.space, self.metric.name, self.seed)
+        self._meter.check()
         self._executor = place_of(self._evaluator, self.workers, candidate_seconds, self._slowest, self._limit.end)
         self._begin()
 
@@ -475,12 +487,6 @@ class Search:
         others = (p.info for p in past if p.info.fingerprint != self.info.fingerprint)
         if names := sorted({info.name for info in others if kinship(self.info, info) >= KIN}):
             self.notes.append(f"many of these rows have been searched on before, as {', '.join(names)}")
-
-    def _architectures(self) -> Iterator[Architecture]:
-        """The default and random architectures of the unlimited space, the same ones whenever they are asked for."""
-        rng = np.random.default_rng([self.seed, 1])
-        yield self.space.architecture(self.space.default())
-        yield from (self.space.architecture(self.space.sample(rng)) for _ in range(SIZES))
 
     def _hits_once(self) -> list[Record]:
         """Known evaluations of other searches on these rows, each once."""

@@ -98,6 +98,8 @@ class Account:
         found: The candidate that the search named best (``nas.report.candidate``).
         front: With several objectives, the candidates that no other one beats in all of them, best score first: each
             with its parameters, and the bytes and milliseconds a row of its exported file.
+        footprints: Parameters, bytes and milliseconds a row of architectures, by their keys, as far as they were
+            measured.
         device: What it was trained on.
         versions: Of Python, the libraries and the platform, by name.
         decisions: What each decision of the space can be, by path: ``Domain.to_dict``.
@@ -109,6 +111,7 @@ class Account:
     notes: tuple[str, ...] = ()
     found: str = ""
     front: tuple[tuple[str, int, int, float], ...] = ()
+    footprints: Mapping[str, tuple[int, int, float]] = field(default_factory=dict)
     device: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     decisions: Mapping[str, Any] = field(default_factory=dict)
@@ -122,6 +125,7 @@ class Account:
             "notes": list(self.notes),
             "found": self.found,
             "front": [list(point) for point in self.front],
+            "footprints": {key: list(each) for key, each in self.footprints.items()},
             "device": self.device,
             "versions": dict(self.versions),
             "decisions": dict(self.decisions),
@@ -132,13 +136,16 @@ class Account:
         """Returns what ``to_dict`` wrote, an empty account of {}; anything else is a HistoryError."""
         if not data:
             return cls()
-        kinds = dict.fromkeys(("beginning", "end", "versions", "decisions"), OBJECT)
+        data = {"footprints": {}, **data}  # which accounts of version 0.1.0 lack
+        kinds = dict.fromkeys(("beginning", "end", "footprints", "versions", "decisions"), OBJECT)
         kinds |= dict.fromkeys(("description", "found", "device"), TEXT)
         fields = checked_fields("account", dict(data), kinds | {"notes": LIST, "front": LIST})
         for name in ("beginning", "end"):
             fields[name] = Voices.from_dict(fields[name]) if fields[name] else None
         try:
             fields["front"] = tuple((str(who), int(n), int(size), float(ms)) for who, n, size, ms in fields["front"])
+            footprints = fields["footprints"].items()
+            fields["footprints"] = {str(key): (int(n), int(size), float(ms)) for key, (n, size, ms) in footprints}
         except (TypeError, ValueError) as error:
             raise HistoryError(f"An account cannot be read: {error}.") from error
         fields["notes"] = tuple(map(str, fields["notes"]))
