@@ -119,7 +119,7 @@ def test_without_the_space_the_values_on_record_are_the_range(chosen):
     for choices in chosen:
         for path, value in choices.items():
             kinds.setdefault(path, type(value))
-    chosen = [{p: v for p, v in choices.items() if isinstance(v, kinds[p])} for choices in chosen]
+    chosen = [{p: v for p, v in choices.items() if type(v) is kinds[p]} for choices in chosen]
     study = study_of([record(i, -0.5, choices=choices) for i, choices in enumerate(chosen)])
     assert [trial.params for trial in study.trials] == chosen
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import optuna
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nas.errors import SpaceError
@@ -329,6 +329,17 @@ def test_domains_stay_inside_and_move(low, width, log, seed):
         assert domain.contains(moved)
         if width and not isinstance(domain, Float):
             assert moved != value
+
+
+@example([7e-303, 9e-40])  # whose product is no float
+@example([1e308, 1.5e308])  # nor is their sum, or their product
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=2))
+def test_any_bounds_have_a_middle(bounds):
+    low, high = sorted(bounds)
+    assert low <= Float(low, high).default <= high
+    low, high = sorted(abs(bound) or 1.0 for bound in bounds)
+    assert low <= Float(low, high, log=True).default <= high
 
 
 def test_log_integers_are_drawn_log_uniformly():

@@ -225,6 +225,8 @@ class Float(Domain):
             )
         self.low, self.high, self.log, self.name = float(low), float(high), log, name
         middle = math.sqrt(low * high) if log else (low + high) / 2
+        if not low <= middle <= high:  # the product, or the sum, is no float
+            middle = min(max(math.sqrt(low) * math.sqrt(high) if log else low / 2 + high / 2, low), high)
         self.default = float(middle if default is None else default)
         if not self.contains(self.default):
             raise SpaceError(f"the default of a Float must lie in [{low}, {high}], but got {default!r}.")
