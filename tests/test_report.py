@@ -361,6 +361,7 @@ def test_an_account_survives_the_history_and_loses_no_share(weights, ignored):
         ("n",),
         "f",
         (("f", 9, 8, 0.5),),
+        {"key": (9, 8, 0.5)},
         "cpu",
         versions(),
         {"width": {"kind": "integer", "low": 1, "high": 2}},
