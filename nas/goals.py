@@ -12,13 +12,14 @@ import math
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.errors import SearchError, nearest
+from nas.errors import ArchitectureError, SearchError, nearest
 from nas.placed import scratch
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class Meter:
         self._settings = {path.removeprefix("settings."): _longest(domain) for path, domain in paths.items()}
         self._scores = {"metric": metric, "score": LONGEST}
         self._fold: Fold | None = None
-        self._counted: dict[str, int] = {}
+        self._counted: dict[str, float] = {}
         self._known: dict[str, Footprint] = {}
         self._cap = math.inf
 
@@ -141,14 +142,16 @@ class Meter:
             return
         smallest = sorted(self._drawn(), key=self._parameters)
         least = WEIGHT_BYTES * self._parameters(smallest[0])
+        if least == math.inf:  # training will say why
+            return
         if self._goals.max_size is not None and least > self._goals.max_size:
             raise SearchError(
-                f"no candidate of {len(smallest)} kept the limits: the smallest has {least:,} bytes of weights, more "
-                f"than max_size, {self._goals.max_size:,.0f}; allow more, or search a space with smaller widths."
+                f"no candidate of {len(smallest)} kept the limits: the smallest has {least:,.0f} bytes of weights, "
+                f"more than max_size, {self._goals.max_size:,.0f}; allow more, or search a space with smaller widths."
             )
         if self._goals.max_latency is not None:
             fastest = math.inf
-            for architecture in smallest[:FEW]:
+            for architecture in filter(self._builds, smallest[:FEW]):
                 fastest = min(fastest, self.footprint(architecture).latency)
                 if fastest <= NEAR * self._goals.max_latency:
                     return
@@ -160,9 +163,10 @@ class Meter:
     def turn(self, number: int) -> None:
         """Sets the cap of trial ``number``."""
         self._cap = math.inf
-        if len(self._goals.objectives) > 1 and number % 2:
-            counts = np.log(sorted(max(1, self._parameters(a)) for a in self._drawn()))
-            self._cap = float(np.exp(np.quantile(counts, (0.5 + number * GOLDEN) % 1)))
+        if len(self._goals.objectives) == 1 or number % 2 == 0:
+            return
+        if counts := [max(1, self._parameters(a)) for a in self._drawn() if self._builds(a)]:
+            self._cap = float(np.exp(np.quantile(np.log(counts), (0.5 + number * GOLDEN) % 1)))
 
     def allows(self, architecture: Architecture) -> bool:
         """Returns whether an architecture can keep the limits, as far as its parameters tell, and the trial's cap."""
@@ -172,26 +176,36 @@ class Meter:
         return parameters <= self._cap and WEIGHT_BYTES * parameters <= (self._goals.max_size or math.inf)
 
     def violation(self, architecture: Architecture) -> str:
-        """Returns which limit an architecture exceeds once exported, in words, or nothing."""
-        if self._goals.max_size is None and self._goals.max_latency is None:
+        """Returns which limit an architecture exceeds once exported, in words, or nothing.
+
+        One that cannot be built exceeds none: training says why.
+        """
+        if self._goals.plain or not self._builds(architecture):
             return ""
+        from nas.export.onnx import MAX_BYTES
+
         least = WEIGHT_BYTES * self._parameters(architecture)
         if self._goals.max_size is not None and least > self._goals.max_size:
-            return f"{least:,} bytes of weights are more than max_size, {self._goals.max_size:,.0f}"
+            return f"{least:,.0f} bytes of weights are more than max_size, {self._goals.max_size:,.0f}"
+        if least > MAX_BYTES:
+            return f"{least:,.0f} bytes of weights are more than an ONNX file holds, {MAX_BYTES:,}"
+        if self._goals.max_size is None and self._goals.max_latency is None:
+            return ""
         return self._goals.violation(self.footprint(architecture))
 
     def measure(self, architecture: Architecture) -> None:
-        """Measures what the objectives ask for of an architecture."""
-        if self._exports:
+        """Measures what the objectives ask for of an architecture that can be built and keeps the limits."""
+        if self._exports and self._builds(architecture):
             self.footprint(architecture)
 
     def seconds(self) -> float:
         """Returns what it takes to see what a candidate costs, and whether it keeps the limits."""
         taken = [0.0]
-        for architecture in islice(self._drawn(), 2):  # the first one pays for what is loaded once
+        new = (architecture for architecture in self._drawn() if architecture.key not in self._known)
+        for architecture in islice(new, 2):  # the first one pays for what is loaded once
             started = time.perf_counter()
-            self.violation(architecture)
-            self.measure(architecture)
+            if not self.violation(architecture):
+                self.measure(architecture)
             taken.append(time.perf_counter() - started)
         return taken[-1]
 
@@ -205,8 +219,8 @@ class Meter:
         return {key: astuple(footprint) for key, footprint in self._known.items()}
 
     def remember(self, footprints: Mapping[str, tuple[int, int, float]]) -> None:
-        """Takes what an earlier call of the same search has measured."""
-        self._known = {key: Footprint(*each) for key, each in footprints.items()} | self._known
+        """Takes what an earlier call of the same search has measured; that counts, also of what was timed anew."""
+        self._known |= {key: Footprint(*each) for key, each in footprints.items()}
 
     def footprint(self, architecture: Architecture) -> Footprint:
         """Returns what an architecture costs, by exporting it untrained (about a second).
@@ -246,17 +260,21 @@ class Meter:
         return [r for r in records if r.score is not None and self.knows(r.architecture)]
 
     def _costs(self, architecture: Architecture) -> tuple[float, ...]:
-        names = self._goals.objectives[1:]
-        if not self._exports:
-            return (float(self._parameters(architecture)),)
-        return tuple(float(getattr(self.footprint(architecture), name)) for name in names)
+        return tuple(float(getattr(self.footprint(architecture), name)) for name in self._goals.objectives[1:])
 
-    def _parameters(self, architecture: Architecture) -> int:
+    def _parameters(self, architecture: Architecture) -> float:
+        """The trained numbers of an architecture, infinity where it cannot be built."""
         from nas.model import parameters
 
         if architecture.key not in self._counted:
-            self._counted[architecture.key] = parameters(architecture, self._all_rows.signature, self._operations)
+            counted = math.inf
+            with suppress(ArchitectureError):
+                counted = parameters(architecture, self._all_rows.signature, self._operations)
+            self._counted[architecture.key] = counted
         return self._counted[architecture.key]
+
+    def _builds(self, architecture: Architecture) -> bool:
+        return self._parameters(architecture) < math.inf
 
     def _network(self, architecture: Architecture) -> Network:
         from nas.model import build, present
@@ -272,8 +290,8 @@ class Meter:
 
     @property
     def _exports(self) -> bool:
-        """Whether an objective is about the exported file."""
-        return bool({"size", "latency"} & set(self._goals.objectives))
+        """Whether there is a front, which tells of each candidate what it costs once exported."""
+        return len(self._goals.objectives) > 1
 
     @property
     def _all_rows(self) -> Fold:

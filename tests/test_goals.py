@@ -198,8 +198,13 @@ def test_what_was_measured_is_on_record(tmp_path):
     assert first.costs.items() < more.costs.items()
 
 
-def test_candidates_are_measured_in_the_time_there_is_and_the_notes_tell_of_others(tmp_path):
-    options = BOTH | {"trials": 3, "storage": tmp_path / "h.db", "history": None, "name": "short"}
+@pytest.mark.parametrize("cost", ["latency", "parameters"])
+def test_candidates_are_measured_in_the_time_there_is_and_the_notes_tell_of_others(tmp_path, cost):
+    options = (
+        BOTH
+        | {"objectives": ("score", cost)}
+        | {"trials": 3, "storage": tmp_path / "h.db", "history": None, "name": "short"}
+    )
     with Search(nas.load(data()), **options) as search:
         assert len(list(search.run())) == 3
         asked = [search._meter.knows(record.architecture) for record in search.records]
@@ -217,3 +222,69 @@ def test_candidates_are_measured_in_the_time_there_is_and_the_notes_tell_of_othe
     whole = nas.search(data(), **options)
     assert len(whole.costs) == shapes
     assert len(whole.front) >= 1
+
+
+def in_rows(*bodies: str, width: int = 32) -> SearchSpace:
+    """Two layers, one of a given width, and something behind them."""
+    space = SearchSpace("in rows")
+    space.add_input("x")
+    space.add_node("a", "linear", width=Choice(8, width))
+    space.add_node("b", "linear", width=Choice(16, width))
+    space.add_node("c", Choice(*bodies))
+    space.add_output("y")
+    for source, target in [("x", "a"), ("a", "b"), ("b", "c"), ("c", "y")]:
+        space.add_edge(source, target)
+    return space
+
+
+@pytest.mark.parametrize("goals", [{"objectives": ("score", "size")}, {"max_latency": "10s"}])
+def test_candidates_that_cannot_be_built_end_no_search(goals):
+    space = in_rows("relu", "silu", "conv3x3")  # a convolution takes no rows of a table
+    options = {"space": space, "trials": 5, "controller": "random", "history": None, "fidelity": QUICK}
+    result = nas.search(data(), **options, **goals)
+    assert {record.status for record in result.records} == {"complete", "error"}
+    assert [note for note in result.notes if "trainings ended as 'error'" in note] == list(result.notes)
+
+
+def test_candidates_that_no_file_holds_are_refused():
+    options = {"space": in_rows("relu", width=30_000), "history": None, "fidelity": QUICK}
+    with Search(nas.load(data()), **options, objectives=("score", "size")) as search:
+        found = [search._meter.violation(search.space.architecture(c)) for c in search.space.enumerate()]
+    assert sorted(map(bool, found)) == [False, False, False, True]
+    assert "3,600,960,008 bytes of weights are more than an ONNX file holds" in max(found)
+
+
+def test_what_was_measured_before_counts_and_measuring_takes_time_again(tmp_path):
+    options = BOTH | {"trials": 4, "storage": tmp_path / "h.db", "history": None, "max_latency": "10s"}
+    options["space"] = few(8, 16)
+    first = nas.search(data(), **options)
+    assert len(first.costs) == 2  # the smallest is timed before the search begins, each time anew
+    assert nas.search(data(), **options).costs == first.costs
+    options = BOTH | {"trials": 1, "storage": tmp_path / "h.db", "history": None, "name": "wide", "space": widths()}
+    with Search(nas.load(data()), **options) as search:
+        taken = search._meter.seconds()
+        list(search.run())
+        search.finish()
+    with Search(nas.load(data()), **options) as search:
+        assert search._meter.seconds() > taken / 100
+
+
+def test_the_second_interruption_of_the_end_ends_the_search(tmp_path, monkeypatch):
+    options = BOTH | {"trials": 3, "history": None, "storage": tmp_path / "h.db"}
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with Search(nas.load(data()), **options) as search:
+        list(search.run())
+        with monkeypatch.context() as patched:
+            patched.setattr(search._finalists, "train", interrupted)
+            assert search.finish().front
+            assert search.interrupted
+        search._meter._known.clear()
+        monkeypatch.setattr(search._meter, "measure", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            search.finish()
+        search.interrupted = False
+        result = search.finish()
+        assert (result.front, result.notes[-1][:11]) == ((), "interrupted")

@@ -116,7 +116,8 @@ def search(
             or ``neg_mean_absolute_error``, or a function ``(estimator, X, y) -> float``; the Brier score, or the RMSE
             over the target's deviation, is minimised unless it is given.
         objectives: ``score``, and those of ``parameters``, ``size`` and ``latency`` that should be small too: then
-            ``result.front`` holds the candidates that no other one beats in all of them.
+            ``result.front`` holds the candidates that no other one beats in all of them. Each is exported before it is
+            trained, which takes about a second.
         max_size: Bytes of the exported ONNX file at most, such as ``"200kB"``; larger networks are not trained.
         max_latency: Time at most to predict one row with it on one thread, such as ``"1ms"``, measured; the result then
             depends on the machine's speed.

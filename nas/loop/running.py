@@ -327,7 +327,7 @@ class Search:
                 f"of {counted(len(complete), 'candidate')} none went on to the end: the best one was stopped after "
                 f"{best.fidelity.epochs} of {self.fidelity.epochs} epochs"
             )
-        self._measure([*complete, *self.records])
+        self._measure([*complete, *(record for record in self.records if record.score is not None)])
         known = [record for record in complete if self._meter.knows(record.architecture)]
         result = Result(
             best=best,
@@ -364,6 +364,7 @@ class Search:
         except KeyboardInterrupt:
             if self.interrupted:
                 raise
+            self.interrupted = True
             why, then = "interrupted", "; the same call goes on with the others"
         confirmed = self._finalists.confirmed(finalists)
         if len(confirmed) < len(finalists):
@@ -378,7 +379,7 @@ class Search:
 
         What this call trained was measured before, so these are of earlier ones.
         """
-        why = f"{self._limit.seconds or 0:g} seconds were over"
+        why, more = f"{self._limit.seconds or 0:g} seconds were over", " with more of them"
         try:
             for record in records:
                 if time.monotonic() < self._limit.end:
@@ -386,11 +387,12 @@ class Search:
         except KeyboardInterrupt:
             if self.interrupted:
                 raise
-            why = "interrupted"
+            self.interrupted = True
+            why, more = "interrupted", ""
         if missing := {r.architecture.key for r in records if not self._meter.knows(r.architecture)}:
             self.notes.append(
                 f"{why} before {counted(len(missing), 'candidate')} known from before had been measured: the front is "
-                "of the others; the same call goes on with them"
+                f"of the others; the same call{more} measures them too"
             )
 
     def _within(self, records: Sequence[Record]) -> Iterator[Record]:
