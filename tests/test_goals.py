@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -222,6 +223,23 @@ def test_candidates_are_measured_in_the_time_there_is_and_the_notes_tell_of_othe
     whole = nas.search(data(), **options)
     assert len(whole.costs) == shapes
     assert len(whole.front) >= 1
+
+
+def test_a_finished_search_without_footprints_keeps_its_front(tmp_path):
+    """As earlier versions recorded it: also where its time is used up, the same call returns the finished result."""
+    options = BOTH | {"trials": 3, "storage": tmp_path / "h.db", "history": None, "objectives": ("score", "size")}
+    first = nas.search(data(), **options)
+    with nas.MetaDataset.open(tmp_path / "h.db") as history:
+        (info,) = history.searches()
+        account = {name: value for name, value in info.account.items() if name != "footprints"}
+        history.add_search(replace(info, account=account))
+    with Search(nas.load(data()), **options) as search:
+        list(search.run())
+        search._limit = Limit(1e-9)
+        result = search.finish()
+    assert result.costs == first.costs
+    assert [record for record, _ in result.front] == [record for record, _ in first.front]
+    assert not result.notes
 
 
 def in_rows(*bodies: str, width: int = 32) -> SearchSpace:

@@ -384,6 +384,9 @@ def test_an_account_survives_the_history_and_loses_no_share(weights, ignored):
         Account().to_dict() | {"end": {"own": 1}},
         Account().to_dict() | {"end": 3},
         Account().to_dict() | {"front": [3]},
+        Account().to_dict() | {"front": [["f", math.inf, 8, 0.5]]},
+        Account().to_dict() | {"footprints": {"key": [9, 8]}},
+        Account().to_dict() | {"footprints": {"key": [math.inf, 8, 0.5]}},
     ],
 )
 def test_a_strangers_account_is_refused_in_one_sentence(account):

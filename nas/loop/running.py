@@ -382,7 +382,7 @@ class Search:
         why, more = f"{self._limit.seconds or 0:g} seconds were over", " with more of them"
         try:
             for record in records:
-                if time.monotonic() < self._limit.end:
+                if time.monotonic() < self._limit.end or self._kept.finished:  # of which an earlier version kept none
                     self._meter.measure(record.architecture)
         except KeyboardInterrupt:
             if self.interrupted:

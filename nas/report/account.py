@@ -146,7 +146,7 @@ class Account:
             fields["front"] = tuple((str(who), int(n), int(size), float(ms)) for who, n, size, ms in fields["front"])
             footprints = fields["footprints"].items()
             fields["footprints"] = {str(key): (int(n), int(size), float(ms)) for key, (n, size, ms) in footprints}
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise HistoryError(f"An account cannot be read: {error}.") from error
         fields["notes"] = tuple(map(str, fields["notes"]))
         fields["versions"] = {str(name): str(version) for name, version in fields["versions"].items()}
