@@ -242,6 +242,19 @@ def test_a_finished_search_without_footprints_keeps_its_front(tmp_path):
     assert not result.notes
 
 
+def test_the_next_candidate_is_measured_in_the_time_of_the_trials(tmp_path):
+    """Not in what is set aside for the finalists."""
+    options = BOTH | {"trials": 3, "storage": tmp_path / "h.db", "history": None, "seconds": 600.0}
+    with Search(nas.load(data()), **options) as search:
+        trials = search.run()
+        assert [next(trials), next(trials)]
+        assert 0 < search._meter.took < 60
+        search._meter._taken.append(700.0)
+        assert not list(trials)
+        assert len(search.finish().confirmed) == 2
+    assert "600 seconds were over after 2 of 3 trials" in search.notes[0]
+
+
 def in_rows(*bodies: str, width: int = 32) -> SearchSpace:
     """Two layers, one of a given width, and something behind them."""
     space = SearchSpace("in rows")

@@ -231,7 +231,7 @@ class Search:
 
         def groups() -> Iterator[Group]:
             while again or self.trials > (number := len(self.records) + sum(map(len, pending.values()))):
-                until = self._limit.end - self._finalists.seconds(self.records, self.workers)
+                until = self._limit.end - self._finalists.seconds(self.records, self.workers) - self._meter.took
                 if time.monotonic() > until:
                     self._late = True
                     return
