@@ -136,7 +136,7 @@ class Account:
         """Returns what ``to_dict`` wrote, an empty account of {}; anything else is a HistoryError."""
         if not data:
             return cls()
-        data = {"footprints": {}, **data}  # which accounts of version 0.1.0 lack
+        data = {"footprints": {}, **data}  # which the first accounts lack
         kinds = dict.fromkeys(("beginning", "end", "footprints", "versions", "decisions"), OBJECT)
         kinds |= dict.fromkeys(("description", "found", "device"), TEXT)
         fields = checked_fields("account", dict(data), kinds | {"notes": LIST, "front": LIST})
