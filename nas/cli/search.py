@@ -44,7 +44,7 @@ def add(commands: Commands) -> None:
         "--export", metavar="FILE", help="write the network found (.onnx, .pt2, .py) or its architecture (.json, .svg)"
     )
     command.add_argument("--name", help="of the search in the history")
-    command.add_argument("--device", metavar="DEVICE", help="cpu or cuda; a GPU is used where there is one")
+    command.add_argument("--device", metavar="DEVICE", help="cpu, cuda or cuda:1; a GPU is used where there is one")
     command.add_argument("--max-size", metavar="SIZE", help="of the exported file at most, such as 200kB")
     command.add_argument("--max-latency", metavar="TIME", help="to predict one row at most, such as 1ms")
     command.add_argument("--no-compare", action="store_true", help="leave out the comparison with simpler models")

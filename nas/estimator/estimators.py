@@ -279,7 +279,7 @@ class NASClassifier(ClassifierMixin, _Searcher):
         candidate_seconds: What a candidate may take; one that takes longer, or hangs, is ended and counts as failed.
         max_size: Bytes of the exported ONNX file at most, such as ``"200kB"``.
         max_latency: Time at most to predict one row on one thread, such as ``"1ms"``, measured.
-        device: ``cpu`` or ``cuda``; a GPU is used where there is one.
+        device: ``cpu``, ``cuda`` or, of several GPUs, ``cuda:1``; a GPU is used where there is one.
 
     Attributes:
         classes_: The labels, in the order of the probabilities.

@@ -118,17 +118,20 @@ def set_aside(data: Dataset, test: Dataset | float | None) -> tuple[Dataset, Dat
 
 
 def device_of(device: str | None) -> str:
-    """``cpu`` or ``cuda``: what was asked for, else a GPU where there is one; SearchError where it is not there."""
+    """``cpu``, ``cuda`` or ``cuda:1``: what was asked for, else a GPU where there is one; SearchError where not."""
     import torch
 
     if device is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if device not in ("cpu", "cuda"):
-        meant = nearest(device, ("cpu", "cuda")) if device != "gpu" else " did you mean 'cuda'?"
-        raise SearchError(f"`device` must be 'cpu' or 'cuda', or be left out, but got {device!r};{meant}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise SearchError("device 'cuda' needs a GPU that torch can see, and there is none; use device='cpu'.")
-    return device
+    name = str(device)
+    if (found := re.fullmatch(r"cpu|cuda(?::([0-9]{1,3}))?", name)) is None:
+        meant = nearest(name, ("cpu", "cuda")) if name != "gpu" else " did you mean 'cuda'?"
+        raise SearchError(f"`device` must be 'cpu', 'cuda' or 'cuda:1', or be left out, but got {device!r};{meant}")
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name != "cpu" and int(found[1] or 0) >= there:
+        seen = f"it sees {there}" if there else "there is none"
+        raise SearchError(f"device {name!r} needs a GPU that torch can see, and {seen}; use device='cpu'.")
+    return name
 
 
 def metric_for(metric: MetricSpec, data: Dataset) -> Metric:

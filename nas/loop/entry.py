@@ -121,7 +121,7 @@ def search(
         max_size: Bytes of the exported ONNX file at most, such as ``"200kB"``; larger networks are not trained.
         max_latency: Time at most to predict one row with it on one thread, such as ``"1ms"``, measured; the result then
             depends on the machine's speed.
-        device: ``cpu`` or ``cuda``; a GPU is used where there is one.
+        device: ``cpu``, ``cuda`` or, of several GPUs, ``cuda:1``; a GPU is used where there is one.
 
     Raises:
         DataError: If the data cannot be learned from.
