@@ -2,7 +2,7 @@
 
 Stands in for a GPU, whose rules it keeps: operands of one operation lie on one device (numbers and indices aside), so
 do random generators, and NumPy is given nothing that lies there. It is a PyTorch backend for the whole process, so that
-what uses it is run in one of its own: ``python second_device.py`` trains on both, and prints how far they differ.
+what uses it is run in one of its own: ``python second_device.py`` trains on both, and prints what came out.
 """
 
 from __future__ import annotations

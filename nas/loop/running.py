@@ -65,7 +65,7 @@ class Search:
         metric: What is maximised.
         records: What was evaluated so far, in order.
         notes: Sentences for the user about what was decided on the way.
-        interrupted: Whether Ctrl-C ended the trials.
+        interrupted: Whether Ctrl-C ended the trials, or what comes after them.
         controller: What chooses the candidates.
     """
 
